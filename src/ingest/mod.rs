@@ -1,0 +1,12 @@
+//! Ingest: from verified events to committed ones, and on to everybody who waits for them.
+//!
+//! The proof is in the types: `Event` (parsed) -> [`Verified`](crate::nostr::Verified) ->
+//! [`Admitted`] -> [`Outcome`](crate::store::Outcome), one constructor each (I2).
+
+mod admit;
+mod writer;
+
+pub use self::admit::Admitted;
+pub use self::writer::{
+    Full, Replies, Reply, ReplyTo, Submission, WriterHandle, WriterThread, spawn,
+};

@@ -1,0 +1,344 @@
+//! The writer thread: the only one of the process that writes to the store (I1), and the ring's
+//! producer.
+//!
+//! What queued while the last batch was being committed is the next batch. After the commit
+//! returned, and never before (I3), the batch goes to the ring in commit order and then the
+//! replies go to the cores; so whoever reads its OK and asks finds the event.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use super::admit::Admitted;
+use crate::clock::Clock;
+use crate::fanout::{Producer, Published};
+use crate::nostr::{EventId, Prefix, Reject, Verified};
+use crate::seq::Seq;
+use crate::store::{Outcome, Store, StoreError, Writer};
+
+/// Where the answer to a submission goes; the writer only passes it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// The core that holds the connection.
+    pub core: u32,
+    /// The connection, in the core's own numbering.
+    pub connection: u64,
+}
+
+/// An event on its way into the store.
+#[derive(Debug)]
+pub struct Submission {
+    /// The event.
+    pub event: Admitted,
+    /// Who waits for the outcome.
+    pub reply: ReplyTo,
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub struct Reply {
+    /// Who waits for it.
+    pub to: ReplyTo,
+    /// The event.
+    pub id: EventId,
+    /// The outcome, or why there is none.
+    pub outcome: Result<Outcome, Reject>,
+}
+
+/// Takes replies to the cores; called once per batch and core.
+pub trait Replies: Send {
+    /// Hands replies to a core.
+    fn deliver(&self, core: u32, replies: Vec<Reply>);
+}
+
+/// The writer's mailbox is full; the submission comes back.
+#[derive(Debug)]
+pub struct Full(pub Submission);
+
+enum Message {
+    Submit(Submission),
+    Foreign,
+    Stop,
+}
+
+/// Sends events to the writer thread.
+#[derive(Debug, Clone)]
+pub struct WriterHandle {
+    mailbox: Sender<Message>,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Message::Submit(_) => "Submit",
+            Message::Foreign => "Foreign",
+            Message::Stop => "Stop",
+        })
+    }
+}
+
+impl WriterHandle {
+    /// Gives an event to the writer, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the mailbox is full: the sender stops reading from its client and tries again.
+    pub fn submit(&self, submission: Submission) -> Result<(), Box<Full>> {
+        self.mailbox.try_send(Message::Submit(submission)).map_err(|error| match error {
+            TrySendError::Full(Message::Submit(back))
+            | TrySendError::Disconnected(Message::Submit(back)) => Box::new(Full(back)),
+            _ => unreachable!("a submission was sent"),
+        })
+    }
+
+    /// Tells the writer that other processes have committed events, which it then publishes.
+    pub fn notice_foreign(&self) {
+        // If the mailbox is full, a batch follows, and that publishes them too.
+        let _ = self.mailbox.try_send(Message::Foreign);
+    }
+
+    /// Asks the writer to finish what is queued and stop.
+    pub fn stop(&self) {
+        let _ = self.mailbox.send(Message::Stop);
+    }
+}
+
+/// The running writer thread.
+#[derive(Debug)]
+pub struct WriterThread {
+    /// Sends to it.
+    pub handle: WriterHandle,
+    thread: JoinHandle<()>,
+}
+
+impl WriterThread {
+    /// Stops the writer after what is queued; returns when it has ended.
+    pub fn join(self) {
+        self.handle.stop();
+        if self.thread.join().is_err() {
+            tracing::error!("the writer thread panicked");
+        }
+    }
+}
+
+/// Submissions that may wait for the writer.
+const MAILBOX_MAX: usize = 32_768;
+/// Events of one batch.
+const BATCH_MAX: usize = 8_192;
+/// Bytes of events of one batch; bounds the pages that one transaction touches.
+const BATCH_BYTES_MAX: usize = 32 << 20;
+/// Without work for so long, the writer tidies up.
+const IDLE: Duration = Duration::from_millis(500);
+/// Expired events buried at once.
+const EXPIRE_MAX: usize = 1_000;
+
+/// Starts the writer thread of a store.
+///
+/// # Errors
+///
+/// If the system gives no thread.
+pub fn spawn(
+    store: Store,
+    ring: Producer,
+    replies: Box<dyn Replies>,
+    clock: Clock,
+) -> std::io::Result<WriterThread> {
+    let (mailbox, inbox) = bounded(MAILBOX_MAX);
+    let state = State {
+        published: store.last_seq(),
+        writer: Writer::new(store.clone()),
+        store,
+        ring,
+        replies,
+        clock,
+        expired_at: 0,
+    };
+    let thread =
+        std::thread::Builder::new().name("writer".to_owned()).spawn(move || state.run(&inbox))?;
+    Ok(WriterThread { handle: WriterHandle { mailbox }, thread })
+}
+
+struct State {
+    store: Store,
+    writer: Writer,
+    ring: Producer,
+    replies: Box<dyn Replies>,
+    clock: Clock,
+    /// The newest event that was given to the ring.
+    published: Seq,
+    /// When expired events were last looked for.
+    expired_at: u64,
+}
+
+impl State {
+    fn run(mut self, inbox: &Receiver<Message>) {
+        let mut is_busy = false;
+        loop {
+            let wait = if is_busy { Duration::ZERO } else { IDLE };
+            let mut batch = Vec::new();
+            let mut is_last = false;
+            match inbox.recv_timeout(wait) {
+                Ok(first) => {
+                    is_last = fill(first, inbox, &mut batch);
+                    self.write(batch);
+                    is_busy = self.tidy(false);
+                }
+                Err(RecvTimeoutError::Timeout) => is_busy = self.tidy(!is_busy),
+                Err(RecvTimeoutError::Disconnected) => is_last = true,
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Commits, publishes and answers one batch.
+    fn write(&mut self, batch: Vec<Submission>) {
+        let now = self.clock.now_secs();
+        let mut waiting = Vec::with_capacity(batch.len());
+        let mut events: Vec<Verified> = Vec::with_capacity(batch.len());
+        for submission in batch {
+            waiting.push((submission.reply, submission.event.event().id));
+            events.push(submission.event.into_verified());
+        }
+        let outcomes = match self.writer.commit(&events, now) {
+            Ok(committed) => {
+                self.publish_foreign(committed.before);
+                Ok(committed.outcomes)
+            }
+            Err(error) => {
+                tracing::error!(%error, "a batch was not stored");
+                Err(reject_of(&error))
+            }
+        };
+        if let Ok(outcomes) = &outcomes {
+            self.publish(events, outcomes);
+        }
+        let outcome_at = |place: usize| match &outcomes {
+            Ok(outcomes) => Ok(outcomes[place]),
+            Err(reject) => Err(reject.clone()),
+        };
+        let reply = |(place, (to, id))| Reply { to, id, outcome: outcome_at(place) };
+        self.reply(waiting.into_iter().enumerate().map(reply).collect());
+    }
+
+    /// Gives the stored and ephemeral events of a batch to the ring, in order.
+    fn publish(&mut self, events: Vec<Verified>, outcomes: &[Outcome]) {
+        let mut published = Vec::new();
+        for (event, outcome) in events.into_iter().zip(outcomes) {
+            let seq = match outcome {
+                Outcome::Stored(seq) => *seq,
+                Outcome::Ephemeral => Seq::ZERO,
+                _ => continue,
+            };
+            self.published = self.published.max(seq);
+            published.push(Published::new(seq, event.into_event()));
+        }
+        if !published.is_empty() {
+            self.ring.publish(Arc::from(published));
+        }
+    }
+
+    /// Gives events that other processes committed, up to `until`, to the ring.
+    fn publish_foreign(&mut self, until: Seq) {
+        while self.published < until {
+            match self.read_foreign(until) {
+                Ok(published) => {
+                    let last = published.last().map_or(until, |event| event.seq);
+                    self.published = if published.len() < FOREIGN_MAX { until } else { last };
+                    if !published.is_empty() {
+                        self.ring.publish(Arc::from(published));
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "events of another process were not delivered");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read_foreign(&self, until: Seq) -> Result<Vec<Published>, StoreError> {
+        let snapshot = self.store.snapshot()?;
+        let mut published = Vec::new();
+        for item in snapshot.log(self.published)? {
+            let (seq, event) = item?;
+            if seq > until || published.len() == FOREIGN_MAX {
+                break;
+            }
+            published.push(Published::new(seq, event.to_owned()));
+        }
+        Ok(published)
+    }
+
+    /// Sorts replies by core and hands them over.
+    fn reply(&self, mut replies: Vec<Reply>) {
+        replies.sort_by_key(|reply| reply.to.core);
+        while let Some(core) = replies.first().map(|reply| reply.to.core) {
+            let others = replies.partition_point(|reply| reply.to.core == core);
+            let rest = replies.split_off(others);
+            self.replies.deliver(core, replies);
+            replies = rest;
+        }
+    }
+
+    /// Does one step of what can wait: foreign events, expiry, merging. Returns whether more is
+    /// to do.
+    fn tidy(&mut self, is_idle: bool) -> bool {
+        let done = self.store.refresh().and_then(|last| {
+            self.publish_foreign(last);
+            let now = self.clock.now_secs();
+            if now > self.expired_at {
+                self.expired_at = now;
+                self.writer.expire(now, EXPIRE_MAX)?;
+            }
+            self.writer.maintain(is_idle && self.is_worth_merging()?)
+        });
+        done.unwrap_or_else(|error| {
+            if !matches!(error, StoreError::Poisoned) {
+                tracing::error!(%error, "the store could not be tidied");
+            }
+            false
+        })
+    }
+
+    /// A quiet store is merged when opening it again would otherwise take a while.
+    fn is_worth_merging(&self) -> Result<bool, StoreError> {
+        const EVENTS_MIN: u64 = 1_000;
+        Ok(self.store.snapshot()?.unmerged() >= EVENTS_MIN)
+    }
+}
+
+/// Foreign events given to the ring at once.
+const FOREIGN_MAX: usize = 1_000;
+
+/// Collects a batch; returns whether it is the last one.
+fn fill(first: Message, inbox: &Receiver<Message>, batch: &mut Vec<Submission>) -> bool {
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(message) = next {
+        match message {
+            Message::Submit(submission) => {
+                bytes += submission.event.event().size_bytes();
+                batch.push(submission);
+            }
+            Message::Foreign => {}
+            Message::Stop => return true,
+        }
+        if batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX {
+            break;
+        }
+        next = inbox.try_recv().ok();
+    }
+    false
+}
+
+fn reject_of(error: &StoreError) -> Reject {
+    let text = match error {
+        StoreError::Full(what) => format!("not stored, {what} of the relay is full"),
+        _ => "not stored, the relay cannot write to its store".to_owned(),
+    };
+    Reject::new(Prefix::Error, text)
+}

@@ -1,0 +1,33 @@
+//! Finding everything that a filter matches: for commands, not for clients.
+
+use super::race::Race;
+use super::walk::Task;
+use crate::nostr::{EventRef, Filter};
+use crate::seq::Seq;
+use crate::store::{Snapshot, StoreError};
+
+/// Returns all events that match, in result order, up to the filter's own limit.
+///
+/// It holds the snapshot for as long as it takes, and one seq per hit.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub fn find_all(
+    snapshot: &Snapshot<'_>,
+    filter: &Filter,
+    is_visible: &dyn Fn(&EventRef<'_>) -> bool,
+) -> Result<Vec<Seq>, StoreError> {
+    let want = filter.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    if want == 0 || filter.matches_nothing() {
+        return Ok(Vec::new());
+    }
+    let task = Task { filter, seq_max: Seq::MAX, want, is_visible };
+    let mut race = Race::new(filter);
+    loop {
+        let mut steps = u64::MAX;
+        if let Some(found) = race.run(&snapshot.view(), &task, &mut steps)? {
+            return Ok(found.into_iter().map(|(hit, _)| hit.seq).collect());
+        }
+    }
+}

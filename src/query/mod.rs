@@ -1,0 +1,28 @@
+//! Queries: from filters to events, newest first, ties by lowest id (I5).
+//!
+//! ```text
+//!  filters -> plan   which indexes could answer a filter
+//!          -> race   the candidates advance in turns of growing budget; the first to finish wins
+//!          -> walk   one candidate: scans merged by time, hits checked against their records
+//!          -> cursor several filters merged and de-duplicated; paused and resumed between slices
+//! ```
+//!
+//! No statistics are kept and none are needed: the worst case of the race is a small multiple of
+//! the best plan, whatever the data. Between slices nothing of the store is held (I6).
+
+mod plan;
+
+mod walk;
+
+mod race;
+
+mod cursor;
+
+mod count;
+mod explain;
+mod find;
+
+pub use self::count::count;
+pub use self::cursor::{Budget, Cursor, QueryLimits, Step};
+pub use self::explain::{PlanReport, PlanRow, explain};
+pub use self::find::find_all;

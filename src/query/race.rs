@@ -1,0 +1,139 @@
+//! The race: candidate plans advance in turns of growing budget; the first to finish wins.
+//!
+//! All plans of a filter find the same hits in the same order, so whoever has filled the limit or
+//! reached the end has the whole answer. With budgets that grow fourfold, the losers cost a small
+//! multiple of the winner, whatever the data.
+
+use super::plan::{Plan, candidates};
+use super::walk::{Cost, Hit, Match, STEPS_PER_RANGE, Stop, Task, walk};
+use crate::nostr::{EventRef, Filter};
+use crate::store::{StoreError, View};
+
+/// The race for one filter; it can be paused and holds nothing of the store.
+#[derive(Debug)]
+pub(super) struct Race {
+    runners: Vec<Runner>,
+    turn_steps: u64,
+    next: usize,
+}
+
+/// One plan and how far it has come.
+#[derive(Debug)]
+pub(super) struct Runner {
+    pub(super) plan: Plan,
+    pub(super) cost: Cost,
+    pub(super) turns: u32,
+    hits: Vec<Hit>,
+    until: u64,
+}
+
+/// The records that were read in this slice, for each runner the last of its hits.
+struct Fresh<'t>(Vec<Vec<EventRef<'t>>>);
+
+/// A hit, with its record if that was read in this slice.
+pub(super) type Found<'t> = (Hit, Option<EventRef<'t>>);
+
+/// Steps of the first turn: some tens of microseconds.
+const FIRST_TURN_STEPS: u64 = 3_000;
+const TURN_GROWTH: u64 = 4;
+
+impl Race {
+    /// Returns a race of all plans that could answer a filter.
+    pub(super) fn new(filter: &Filter) -> Race {
+        Race::of(candidates(filter))
+    }
+
+    /// Returns a race of the given plans.
+    pub(super) fn of(plans: Vec<Plan>) -> Race {
+        let runner = |plan| Runner {
+            plan,
+            cost: Cost::default(),
+            turns: 0,
+            hits: Vec::new(),
+            until: u64::MAX,
+        };
+        let runners = plans.into_iter().map(runner).collect();
+        Race { runners, turn_steps: FIRST_TURN_STEPS, next: 0 }
+    }
+
+    /// Returns the runners, for reports.
+    pub(super) fn runners(&self) -> &[Runner] {
+        &self.runners
+    }
+
+    /// Returns the winner's place after the race.
+    pub(super) fn winner(&self) -> usize {
+        self.next
+    }
+
+    /// Runs until there is a winner or `steps` are used up; returns the winner's hits.
+    pub(super) fn run<'t>(
+        &mut self,
+        view: &View<'t>,
+        task: &Task<'_>,
+        steps: &mut u64,
+    ) -> Result<Option<Vec<Found<'t>>>, StoreError> {
+        let mut fresh = Fresh(self.runners.iter().map(|_| Vec::new()).collect());
+        let is_alone = self.runners.len() == 1;
+        loop {
+            while self.next < self.runners.len() {
+                let turn_steps = if is_alone { *steps } else { self.turn_steps };
+                if is_alone || self.may_run(task.filter) {
+                    let is_done = self.turn(view, task, turn_steps, &mut fresh, steps)?;
+                    if is_done {
+                        return Ok(Some(self.finish(fresh)));
+                    }
+                }
+                if *steps == 0 {
+                    return Ok(None);
+                }
+                self.next += 1;
+            }
+            self.next = 0;
+            self.turn_steps *= TURN_GROWTH;
+        }
+    }
+
+    /// A plan that needs more than a turn just to open its ranges waits for a longer turn.
+    fn may_run(&self, filter: &Filter) -> bool {
+        let ranges = self.runners[self.next].plan.range_count(filter) as u64;
+        2 * ranges * STEPS_PER_RANGE <= self.turn_steps
+    }
+
+    fn turn<'t>(
+        &mut self,
+        view: &View<'t>,
+        task: &Task<'_>,
+        turn_steps: u64,
+        fresh: &mut Fresh<'t>,
+        steps: &mut u64,
+    ) -> Result<bool, StoreError> {
+        let runner = &mut self.runners[self.next];
+        let mut matches: Vec<Match<'t>> = Vec::new();
+        let already = runner.hits.len();
+        let (stop, cost) =
+            walk(view, &runner.plan, task, runner.until, already, turn_steps, &mut matches)?;
+        runner.cost.add(cost);
+        runner.turns += 1;
+        *steps = steps.saturating_sub(cost.steps().max(1));
+        for (hit, event) in matches {
+            runner.hits.push(hit);
+            fresh.0[self.next].push(event);
+        }
+        match stop {
+            Stop::Done => Ok(true),
+            Stop::Below(until) => {
+                runner.until = until;
+                Ok(false)
+            }
+        }
+    }
+
+    fn finish<'t>(&mut self, mut fresh: Fresh<'t>) -> Vec<Found<'t>> {
+        let hits = std::mem::take(&mut self.runners[self.next].hits);
+        let events = std::mem::take(&mut fresh.0[self.next]);
+        let earlier = hits.len() - events.len();
+        let records = std::iter::repeat_n(None, earlier).chain(events.into_iter().map(Some));
+        hits.into_iter().zip(records).collect()
+    }
+}

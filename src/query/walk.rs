@@ -1,0 +1,290 @@
+//! Walking: one plan of one filter, from a time downwards, for a bounded number of steps.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+use super::plan::Plan;
+use crate::nostr::{EventRef, Filter};
+use crate::seq::Seq;
+use crate::store::{Found, Scan, StoreError, View};
+
+/// The place of an event in a result: newest first, then lowest id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hit {
+    pub(super) created_at: u64,
+    /// The first bytes of the id; they order events of the same second.
+    pub(super) id_head: u64,
+    pub(super) seq: Seq,
+}
+
+impl Ord for Hit {
+    fn cmp(&self, other: &Hit) -> Ordering {
+        let newest_first = other.created_at.cmp(&self.created_at);
+        newest_first.then(self.id_head.cmp(&other.id_head)).then(self.seq.cmp(&other.seq))
+    }
+}
+
+impl PartialOrd for Hit {
+    fn partial_cmp(&self, other: &Hit) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// A hit and its record, as long as the view lives.
+pub(super) type Match<'t> = (Hit, EventRef<'t>);
+
+/// What a walk is to find.
+#[derive(Clone, Copy)]
+pub(super) struct Task<'q> {
+    pub(super) filter: &'q Filter,
+    /// Events after this one are not part of the result.
+    pub(super) seq_max: Seq,
+    /// How many hits are enough.
+    pub(super) want: usize,
+    /// Whether an event may be given out.
+    pub(super) is_visible: &'q dyn Fn(&EventRef<'_>) -> bool,
+}
+
+/// Counts what a walk touched; the unit of budgets is the cost of one index entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    pub(super) ranges: u64,
+    pub(super) entries: u64,
+    pub(super) records: u64,
+}
+
+impl Cost {
+    pub(super) fn steps(&self) -> u64 {
+        self.ranges * STEPS_PER_RANGE + self.entries + self.records * STEPS_PER_RECORD
+    }
+
+    pub(super) fn add(&mut self, other: Cost) {
+        self.ranges += other.ranges;
+        self.entries += other.entries;
+        self.records += other.records;
+    }
+}
+
+/// Opening a range costs about as much as this many further entries.
+pub(super) const STEPS_PER_RANGE: u64 = 40;
+/// Reading a record costs about as much as this many entries.
+pub(super) const STEPS_PER_RECORD: u64 = 30;
+
+/// Where a walk stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// All hits are found, or as many as wanted.
+    Done,
+    /// Out of budget: every event newer than this time was looked at.
+    Below(u64),
+}
+
+/// Walks a plan downwards from `until`; appends hits in result order.
+///
+/// `already` hits were found by earlier walks of the same plan.
+pub(super) fn walk<'t>(
+    view: &View<'t>,
+    plan: &Plan,
+    task: &Task<'_>,
+    until: u64,
+    already: usize,
+    steps_max: u64,
+    out: &mut Vec<Match<'t>>,
+) -> Result<(Stop, Cost), StoreError> {
+    let mut walk = Walk {
+        view: *view,
+        task: *task,
+        check: EntryCheck::new(plan, task.filter),
+        cost: Cost::default(),
+        group: Vec::new(),
+        want: task.want.saturating_sub(already),
+        out,
+    };
+    if *plan == Plan::Ids {
+        walk.look_up_ids()?;
+        return Ok((Stop::Done, walk.cost));
+    }
+    let since = task.filter.since.unwrap_or(0);
+    let until = until.min(task.filter.until.unwrap_or(u64::MAX));
+    let ranges = plan.ranges(view, task.filter, since, until)?;
+    walk.cost.ranges = ranges.len() as u64;
+    let mut scans = Vec::with_capacity(ranges.len());
+    let mut heap = BinaryHeap::with_capacity(ranges.len());
+    for range in ranges {
+        let mut scan = view.scan(range)?;
+        if let Some(found) = scan.next()? {
+            heap.push(Head { found, scan: scans.len() });
+            scans.push(scan);
+        }
+    }
+    // A walk that only opens its ranges gets nowhere: it may at least read twice that much.
+    let steps_max = steps_max.max(3 * walk.cost.steps());
+    let stop = walk.merge(&mut scans, heap, steps_max)?;
+    Ok((stop, walk.cost))
+}
+
+/// The next entry of one scan; the heap gives the newest.
+struct Head {
+    found: Found,
+    scan: usize,
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Head) -> Ordering {
+        let key = |head: &Head| (head.found.time(), head.found.seq());
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Head) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Head) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Head {}
+
+struct Walk<'w, 't, 'q> {
+    view: View<'t>,
+    task: Task<'q>,
+    check: EntryCheck,
+    cost: Cost,
+    /// Matches of the second that is being read.
+    group: Vec<Match<'t>>,
+    want: usize,
+    out: &'w mut Vec<Match<'t>>,
+}
+
+impl<'t> Walk<'_, 't, '_> {
+    /// Merges the scans, newest first, second by second.
+    fn merge(
+        &mut self,
+        scans: &mut [Scan<'t>],
+        mut heap: BinaryHeap<Head>,
+        steps_max: u64,
+    ) -> Result<Stop, StoreError> {
+        if self.want == 0 {
+            return Ok(Stop::Done);
+        }
+        let mut second = None;
+        let mut last = None;
+        while let Some(mut top) = heap.peek_mut() {
+            let found = top.found;
+            match scans[top.scan].next()? {
+                Some(next) => {
+                    top.found = next;
+                    drop(top);
+                }
+                None => drop(std::collections::binary_heap::PeekMut::pop(top)),
+            }
+            if second != Some(found.time()) {
+                self.flush();
+                if self.want == 0 {
+                    return Ok(Stop::Done);
+                }
+                if second.is_some() && self.cost.steps() >= steps_max {
+                    return Ok(Stop::Below(found.time()));
+                }
+                second = Some(found.time());
+            }
+            self.cost.entries += 1;
+            // Two ranges may name the same event: its entries are neighbours in time and seq.
+            if last != Some(found.seq()) && self.check.accepts(&found) {
+                last = Some(found.seq());
+                self.take(found.seq())?;
+            }
+        }
+        self.flush();
+        Ok(Stop::Done)
+    }
+
+    /// Reads a record and keeps it if it matches.
+    fn take(&mut self, seq: Seq) -> Result<(), StoreError> {
+        if seq > self.task.seq_max {
+            return Ok(());
+        }
+        self.cost.records += 1;
+        if let Some(event) = self.view.by_seq(seq)?
+            && self.task.filter.matches(&event)
+            && (self.task.is_visible)(&event)
+        {
+            let id_head = event.id.0.first_chunk().expect("an id has 32 bytes");
+            let id_head = u64::from_be_bytes(*id_head);
+            let hit = Hit { created_at: event.created_at, id_head, seq };
+            self.group.push((hit, event));
+            if self.group.len() > 2 * self.want.max(GROUP_MIN) {
+                // Many events of one second: keep the best of them.
+                self.group.sort_unstable_by_key(|(hit, _)| *hit);
+                self.group.truncate(self.want);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the finished second into the result.
+    fn flush(&mut self) {
+        if self.group.len() > 1 {
+            self.group.sort_unstable_by_key(|(hit, _)| *hit);
+            self.group.truncate(self.want);
+        }
+        self.want -= self.group.len().min(self.want);
+        self.out.append(&mut self.group);
+    }
+
+    fn look_up_ids(&mut self) -> Result<(), StoreError> {
+        let filter = self.task.filter;
+        for id in filter.ids.iter().flatten() {
+            self.cost.ranges += 1;
+            if let Some((seq, _)) = self.view.by_id(id)? {
+                self.take(seq)?;
+            }
+        }
+        self.flush();
+        Ok(())
+    }
+}
+
+/// Seconds with fewer events than this are not trimmed while they are read.
+const GROUP_MIN: usize = 64;
+
+/// What an entry alone says about a match: it spares most reads of records.
+pub(super) struct EntryCheck {
+    kinds: Option<Box<[u16]>>,
+    /// First bytes of the authors, sorted.
+    authors: Option<Vec<[u8; 4]>>,
+}
+
+impl EntryCheck {
+    pub(super) fn new(plan: &Plan, filter: &Filter) -> EntryCheck {
+        let by_payload = matches!(plan, Plan::Kinds | Plan::Time);
+        let heads = |authors: &Box<[crate::nostr::PublicKey]>| {
+            // The authors are sorted, so their heads are.
+            let head = |author: &crate::nostr::PublicKey| {
+                *author.0.first_chunk().expect("a key has 32 bytes")
+            };
+            authors.iter().map(head).collect()
+        };
+        EntryCheck {
+            kinds: filter.kinds.clone().filter(|_| *plan == Plan::Time),
+            authors: filter.authors.as_ref().filter(|_| by_payload).map(heads),
+        }
+    }
+
+    pub(super) fn accepts(&self, found: &Found) -> bool {
+        let kind_fits = match (&self.kinds, found.kind()) {
+            (Some(kinds), Some(kind)) => kinds.binary_search(&kind).is_ok(),
+            _ => true,
+        };
+        kind_fits
+            && match (&self.authors, found.author4()) {
+                (Some(authors), Some(author)) => authors.binary_search(&author).is_ok(),
+                _ => true,
+            }
+    }
+}

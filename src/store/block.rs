@@ -1,0 +1,221 @@
+//! Packed blocks: what the value of an index table's row is (schema/FORMAT.md, "Blocks").
+//!
+//! A block is a sorted run of fixed-width entries, as large as one page. The bytes that all its
+//! entries start with are stored once:
+//!
+//! ```text
+//! shared: u8 | shared bytes | n * (width - shared) bytes
+//! ```
+//!
+//! It is read in place from the map: finding an entry is a binary search, the next one is an
+//! addition. Pure: bytes in, bytes out.
+
+use super::key::{ENTRY_BYTES_MAX, Entry};
+
+/// A block in the map, with the width of its entries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Block<'t> {
+    shared: &'t [u8],
+    rest: &'t [u8],
+    rest_width: usize,
+}
+
+impl<'t> Block<'t> {
+    /// Returns the block in `bytes`, or nothing if these bytes are not a block of this width.
+    pub(super) fn new(bytes: &'t [u8], width: usize) -> Option<Block<'t>> {
+        let (&shared, after) = bytes.split_first()?;
+        let shared = usize::from(shared);
+        if shared >= width || after.len() < shared {
+            return None;
+        }
+        let (shared, rest) = after.split_at(shared);
+        let rest_width = width - shared.len();
+        (rest.len() % rest_width == 0).then_some(Block { shared, rest, rest_width })
+    }
+
+    /// Returns how many entries the block holds.
+    pub(super) fn len(&self) -> usize {
+        self.rest.len() / self.rest_width
+    }
+
+    /// Returns the entry at `position`, zero-padded.
+    ///
+    /// # Panics
+    ///
+    /// If `position` is not below [`Block::len`].
+    pub(super) fn entry(&self, position: usize) -> Entry {
+        let mut entry = [0; ENTRY_BYTES_MAX];
+        let (head, tail) = entry.split_at_mut(self.shared.len());
+        head.copy_from_slice(self.shared);
+        let at = position * self.rest_width;
+        tail[..self.rest_width].copy_from_slice(&self.rest[at..at + self.rest_width]);
+        entry
+    }
+
+    /// Returns how many entries are not above `bound`.
+    pub(super) fn count_up_to(&self, bound: &Entry) -> usize {
+        let (bound_head, bound_tail) = bound.split_at(self.shared.len());
+        match self.shared.cmp(bound_head) {
+            std::cmp::Ordering::Less => return self.len(),
+            std::cmp::Ordering::Greater => return 0,
+            std::cmp::Ordering::Equal => {}
+        }
+        let bound_tail = &bound_tail[..self.rest_width];
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            let at = middle * self.rest_width;
+            if &self.rest[at..at + self.rest_width] <= bound_tail {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// Appends all entries to `out`.
+    pub(super) fn unpack(&self, out: &mut Vec<Entry>) {
+        out.extend((0..self.len()).map(|position| self.entry(position)));
+    }
+}
+
+/// Returns how many entries of `width` fit into a block of `bytes` whatever they share.
+pub(super) fn capacity(entries: &[Entry], width: usize, bytes: usize) -> usize {
+    match (entries.first(), entries.last()) {
+        (Some(first), Some(last)) => {
+            let shared = shared_bytes(first, last, width);
+            (bytes - 1 - shared) / (width - shared)
+        }
+        _ => 0,
+    }
+}
+
+/// Writes a block of these sorted entries over `out`.
+pub(super) fn pack(entries: &[Entry], width: usize, out: &mut Vec<u8>) {
+    out.clear();
+    let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+    let shared = shared_bytes(first, last, width);
+    out.push(u8::try_from(shared).expect("an entry is narrower than 256 bytes"));
+    out.extend_from_slice(&first[..shared]);
+    for entry in entries {
+        out.extend_from_slice(&entry[shared..width]);
+    }
+}
+
+/// Cuts sorted entries into runs that each pack into `bytes`; calls `emit` with each run.
+///
+/// With `full`, every run but the last is as long as fits (bulk load, the end of a table);
+/// without it the runs are about equal, so that later merges find room.
+pub(super) fn cut(
+    entries: &[Entry],
+    width: usize,
+    bytes: usize,
+    full: bool,
+    mut emit: impl FnMut(&[Entry]),
+) {
+    let mut rest = entries;
+    while !rest.is_empty() {
+        let fits = longest_run(rest, width, bytes);
+        let take = if fits == rest.len() || full {
+            fits
+        } else {
+            // Equal parts of what remains, each surely short enough.
+            let parts = rest.len().div_ceil(fits);
+            rest.len().div_ceil(parts)
+        };
+        let (run, after) = rest.split_at(take);
+        emit(run);
+        rest = after;
+    }
+}
+
+/// Returns the length of the longest prefix of `entries` that packs into `bytes`.
+fn longest_run(entries: &[Entry], width: usize, bytes: usize) -> usize {
+    if capacity(entries, width, bytes) >= entries.len() {
+        return entries.len();
+    }
+    // Sharing shrinks as a run grows, so "fits" is monotone: binary search for its edge.
+    let (mut low, mut high) = (1, entries.len());
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if capacity(&entries[..middle], width, bytes) >= middle {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
+}
+
+fn shared_bytes(first: &Entry, last: &Entry, width: usize) -> usize {
+    // At least one byte stays, so that a block of one entry has a length.
+    first.iter().zip(last).take(width - 1).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(count: usize, step: u64) -> Vec<Entry> {
+        (0..count as u64)
+            .map(|number| {
+                let mut entry = [0; ENTRY_BYTES_MAX];
+                entry[4..12].copy_from_slice(&(number * step).to_be_bytes());
+                entry
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_packed_run_gives_back_its_entries() {
+        for width in [13, 16, 20] {
+            for count in [1, 2, 3, 100] {
+                let run = entries(count, 7);
+                let mut bytes = Vec::new();
+                pack(&run, width, &mut bytes);
+                let block = Block::new(&bytes, width).unwrap();
+                let mut back = Vec::new();
+                block.unpack(&mut back);
+                assert_eq!(back, run, "width {width}, count {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn count_up_to_agrees_with_a_linear_walk() {
+        let run = entries(100, 3);
+        let mut bytes = Vec::new();
+        pack(&run, 16, &mut bytes);
+        let block = Block::new(&bytes, 16).unwrap();
+        for bound in entries(310, 1) {
+            let expected = run.iter().filter(|entry| **entry <= bound).count();
+            assert_eq!(block.count_up_to(&bound), expected);
+        }
+        assert_eq!(block.count_up_to(&[0xff; ENTRY_BYTES_MAX]), 100);
+    }
+
+    #[test]
+    fn every_cut_fits_and_nothing_is_lost() {
+        for full in [true, false] {
+            for count in [1, 10, 255, 1000, 5000] {
+                let run = entries(count, 1 << 20);
+                let mut back = Vec::new();
+                let mut bytes = Vec::new();
+                cut(&run, 20, 4080, full, |part| {
+                    pack(part, 20, &mut bytes);
+                    assert!(bytes.len() <= 4080);
+                    back.extend_from_slice(part);
+                });
+                assert_eq!(back, run);
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_block_are_refused() {
+        for bytes in [&[][..], &[16, 0], &[3, 1, 2], &[0, 1, 2, 3]] {
+            assert!(Block::new(bytes, 16).is_none(), "{bytes:?}");
+        }
+    }
+}

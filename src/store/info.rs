@@ -1,0 +1,129 @@
+//! What is in a store: counts, sizes, ages.
+
+use serde::Serialize;
+
+use super::env::{FORMAT, Store, Table};
+use super::error::StoreError;
+use super::key::{Index, Range};
+
+/// A description of a store at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct StoreInfo {
+    /// The format version.
+    pub format: u32,
+    /// Living events.
+    pub events: u64,
+    /// Living events by kind, ascending.
+    pub kinds: Vec<(u16, u64)>,
+    /// Distinct authors of living events.
+    pub authors: u64,
+    /// `created_at` of the oldest living event.
+    pub oldest: Option<u64>,
+    /// `created_at` of the newest living event.
+    pub newest: Option<u64>,
+    /// The newest position in commit order.
+    pub last_seq: u64,
+    /// Events whose index entries wait in memory to be merged into the tables.
+    pub unmerged: u64,
+    /// Replaced, deleted or expired events that are not yet removed.
+    pub dead: u64,
+    /// Size of the data file in bytes.
+    pub file_bytes: u64,
+    /// Bytes of pages in use.
+    pub used_bytes: u64,
+    /// Bytes of free pages, which later commits reuse.
+    pub free_bytes: u64,
+    /// Address space of the map in bytes.
+    pub map_bytes: u64,
+    /// The tables.
+    pub tables: Vec<TableInfo>,
+}
+
+/// A table and its size.
+#[derive(Debug, Clone, Serialize)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// Rows: records, or blocks of entries.
+    pub rows: u64,
+    /// Bytes of its pages.
+    pub bytes: u64,
+}
+
+/// Describes a store. Counting the authors walks one index; everything else is known.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
+    let snapshot = store.snapshot()?;
+    let txn = snapshot.txn();
+    let tables = store.tables();
+    let page = store.page_bytes() as u64;
+    let size = |name: &'static str, table: &Table| -> Result<TableInfo, StoreError> {
+        let stat = table.stat(txn)?;
+        let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+        Ok(TableInfo { name, rows: stat.entries as u64, bytes: pages as u64 * page })
+    };
+    let mut sizes = vec![
+        size("events", &tables.events)?,
+        size("dead", &tables.dead)?,
+        size("meta", &tables.meta.remap_types())?,
+    ];
+    for index in Index::ALL {
+        sizes.push(size(index.name(), &tables.indexes[index as usize])?);
+    }
+    let environment = store.env().info();
+    let file_bytes = store.env().real_disk_size()?;
+    let used = sizes.iter().map(|table| table.bytes).sum::<u64>() + 3 * page;
+    let allocated = (environment.last_page_number as u64 + 1) * page;
+    let kinds: Vec<_> = snapshot.totals().collect();
+    Ok(StoreInfo {
+        format: FORMAT,
+        events: kinds.iter().map(|(_, count)| count).sum(),
+        kinds,
+        authors: count_authors(&snapshot)?,
+        oldest: edge(&snapshot, false)?,
+        newest: edge(&snapshot, true)?,
+        last_seq: snapshot.seq().0,
+        unmerged: snapshot.unmerged(),
+        dead: snapshot.layers().dead.len() as u64,
+        file_bytes,
+        used_bytes: used,
+        free_bytes: allocated.saturating_sub(used),
+        map_bytes: environment.map_size as u64,
+        tables: sizes,
+    })
+}
+
+fn edge(snapshot: &super::Snapshot<'_>, newest: bool) -> Result<Option<u64>, StoreError> {
+    let view = snapshot.view();
+    if newest {
+        return Ok(view.scan(Range::time(0, u64::MAX))?.next()?.map(|found| found.time()));
+    }
+    // Scans go downwards; halve the time until only the oldest is left.
+    let Some(first) = view.scan(Range::time(0, u64::MAX))?.next()? else { return Ok(None) };
+    let (mut low, mut high) = (0, first.time());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match view.scan(Range::time(low, middle))?.next()? {
+            Some(found) => high = found.time().min(middle),
+            None => low = middle + 1,
+        }
+    }
+    Ok(Some(low))
+}
+
+fn count_authors(snapshot: &super::Snapshot<'_>) -> Result<u64, StoreError> {
+    let mut count = 0;
+    let mut last = None;
+    let mut scan = snapshot.view().scan(Range::all_authors())?;
+    while let Some(found) = scan.next()? {
+        let author = found.author8();
+        if last != Some(author) {
+            count += 1;
+            last = Some(author);
+        }
+    }
+    Ok(count)
+}

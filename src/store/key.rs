@@ -1,0 +1,348 @@
+//! The entries of the indexes, byte by byte (schema/FORMAT.md, "Index entries").
+//!
+//! An entry is a short fixed-width byte string: a prefix that says what is looked for, then
+//! `created_at` and `seq`, then a little payload that filters ask for most. Everything is
+//! big-endian, so memcmp is the order and a range of entries is a query. Prefixes are shortened
+//! ids and keyed hashes; they may collide, so a hit is always checked against its record.
+//!
+//! Pure: bytes in, bytes out. Blocks and tables are in `block` and `env`.
+
+use siphasher::sip::SipHasher13;
+
+use crate::nostr::{EventId, EventRef, KindClass, PublicKey, Value};
+use crate::seq::Seq;
+
+/// Bytes of the widest entry; narrower ones are zero-padded when they travel as [`Entry`].
+pub(super) const ENTRY_BYTES_MAX: usize = 20;
+
+/// One entry, zero-padded to the widest width. Byte order is index order.
+pub(super) type Entry = [u8; ENTRY_BYTES_MAX];
+
+/// Highest `created_at` that keeps its own place in the order; later ones share the last place.
+pub(super) const TIME_MAX: u64 = (1 << 40) - 1;
+
+/// The indexes of the store, in the order of their tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Index {
+    /// `id[0..8] seq`: events by id, duplicates.
+    ById,
+    /// `pubkey[0..8] kind created_at seq`: authors, authors and kinds, replaceable lookups.
+    ByAuthorKind,
+    /// `kind created_at seq pubkey[0..4]`: kinds, and home feeds that filter on the payload.
+    ByKind,
+    /// `hash(letter, value) kind created_at seq`: tags, tags and kinds, deletions, addresses.
+    ByTag,
+    /// `created_at seq kind pubkey[0..4]`: everything else.
+    ByTime,
+    /// `expiration seq`: NIP-40.
+    ByExpiry,
+}
+
+impl Index {
+    /// Every index, in table order.
+    pub const ALL: [Index; 6] = [
+        Index::ById,
+        Index::ByAuthorKind,
+        Index::ByKind,
+        Index::ByTag,
+        Index::ByTime,
+        Index::ByExpiry,
+    ];
+
+    /// Returns the name of the index's table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Index::ById => "by_id",
+            Index::ByAuthorKind => "by_author_kind",
+            Index::ByKind => "by_kind",
+            Index::ByTag => "by_tag",
+            Index::ByTime => "by_time",
+            Index::ByExpiry => "by_expiry",
+        }
+    }
+
+    /// Returns the bytes of one entry.
+    pub(super) const fn width(self) -> usize {
+        match self {
+            Index::ById => 13,
+            Index::ByAuthorKind | Index::ByTag => 20,
+            Index::ByKind | Index::ByTime => 16,
+            Index::ByExpiry => 10,
+        }
+    }
+
+    /// Returns where the `seq` of an entry starts.
+    const fn seq_at(self) -> usize {
+        match self {
+            Index::ById => 8,
+            Index::ByAuthorKind | Index::ByTag => 15,
+            Index::ByKind => 7,
+            Index::ByTime | Index::ByExpiry => 5,
+        }
+    }
+
+    /// Returns the seq of an entry.
+    pub(super) fn seq(self, entry: &Entry) -> Seq {
+        let at = self.seq_at();
+        Seq(number5(&entry[at..at + 5]))
+    }
+
+    /// Returns the time of an entry: `created_at`, the expiration in `by_expiry`, 0 in `by_id`.
+    pub(super) fn time(self, entry: &Entry) -> u64 {
+        match self {
+            Index::ById => 0,
+            _ => number5(&entry[self.seq_at() - 5..self.seq_at()]),
+        }
+    }
+
+    /// Returns the kind that an entry names, where it does.
+    pub(super) fn kind(self, entry: &Entry) -> Option<u16> {
+        let at = match self {
+            Index::ByAuthorKind | Index::ByTag => 8,
+            Index::ByKind => 0,
+            Index::ByTime => 10,
+            Index::ById | Index::ByExpiry => return None,
+        };
+        Some(u16::from_be_bytes([entry[at], entry[at + 1]]))
+    }
+
+    /// Returns the first four bytes of the author, where the entry carries them as payload.
+    pub(super) fn author4(self, entry: &Entry) -> Option<[u8; 4]> {
+        match self {
+            Index::ByKind | Index::ByTime => {
+                Some([entry[12], entry[13], entry[14], entry[15]])
+            }
+            _ => None,
+        }
+    }
+}
+
+const _: () = assert!(Index::ByAuthorKind.width() == ENTRY_BYTES_MAX);
+const _: () = assert!(Index::ByTag.width() == ENTRY_BYTES_MAX);
+
+/// The key of a store's tag hashes; chosen at random when the store is created, so that nobody
+/// outside can make tag values collide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Salt(pub [u8; 16]);
+
+impl Salt {
+    /// Returns the hash of a tag's letter and value.
+    pub(crate) fn tag(&self, letter: u8, value: Value<'_>) -> [u8; 8] {
+        let mut text = [0_u8; 34];
+        match value {
+            Value::Hex(bytes) => {
+                text[0] = letter;
+                text[1] = 1;
+                text[2..].copy_from_slice(bytes);
+                self.hash(&text)
+            }
+            Value::Text(bytes) if bytes.len() <= 32 => {
+                text[0] = letter;
+                text[2..2 + bytes.len()].copy_from_slice(bytes);
+                self.hash(&text[..2 + bytes.len()])
+            }
+            Value::Text(bytes) => self.hash(&[&[letter, 0], bytes].concat()),
+        }
+    }
+
+    /// Returns the hash of an addressable event's address; no letter is 0, so it meets no tag's.
+    pub(crate) fn address(&self, kind: u16, author: &PublicKey, identifier: Value<'_>) -> [u8; 8] {
+        let mut text = Vec::with_capacity(68);
+        text.push(0);
+        text.extend_from_slice(&kind.to_be_bytes());
+        text.extend_from_slice(&author.0);
+        match identifier {
+            Value::Hex(bytes) => {
+                text.push(1);
+                text.extend_from_slice(bytes);
+            }
+            Value::Text(bytes) => {
+                text.push(0);
+                text.extend_from_slice(bytes);
+            }
+        }
+        self.hash(&text)
+    }
+
+    fn hash(&self, bytes: &[u8]) -> [u8; 8] {
+        SipHasher13::new_with_key(&self.0).hash(bytes).to_be_bytes()
+    }
+}
+
+/// Calls `add` with every index entry of an event; an entry may be named twice.
+pub(super) fn entries_of(
+    salt: &Salt,
+    event: &EventRef<'_>,
+    seq: Seq,
+    add: &mut impl FnMut(Index, Entry),
+) {
+    let kind = event.kind.0;
+    let time = time5(event.created_at);
+    let seq5 = seq.to_be5();
+    let author = &event.pubkey.0;
+    add(Index::ById, join(&[&event.id.0[..8], &seq5]));
+    add(Index::ByAuthorKind, join(&[&author[..8], &kind.to_be_bytes(), &time, &seq5]));
+    add(Index::ByKind, join(&[&kind.to_be_bytes(), &time, &seq5, &author[..4]]));
+    add(Index::ByTime, join(&[&time, &seq5, &kind.to_be_bytes(), &author[..4]]));
+    let mut has_identifier = false;
+    for tag in event.tags() {
+        let (Some(letter), Some(value)) = (tag.letter(), tag.value()) else { continue };
+        has_identifier |= letter == b'd';
+        let hash = salt.tag(letter, value);
+        add(Index::ByTag, join(&[&hash, &kind.to_be_bytes(), &time, &seq5]));
+    }
+    if event.kind.class() == KindClass::Addressable {
+        let address = salt.address(kind, event.pubkey, event.identifier());
+        add(Index::ByTag, join(&[&address, &kind.to_be_bytes(), &time, &seq5]));
+        if !has_identifier {
+            // NIP-01: no `d` tag means an empty one, and `#d: [""]` finds it.
+            let hash = salt.tag(b'd', Value::Text(b""));
+            add(Index::ByTag, join(&[&hash, &kind.to_be_bytes(), &time, &seq5]));
+        }
+    }
+    if let Some(expiration) = event.expiration() {
+        add(Index::ByExpiry, join(&[&time5(expiration), &seq5]));
+    }
+}
+
+/// One range of one index: all entries with a prefix, between two times, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    /// The index that is read.
+    pub(crate) index: Index,
+    /// The lowest entry of the range.
+    pub(super) low: Entry,
+    /// The highest entry of the range.
+    pub(super) high: Entry,
+}
+
+impl Range {
+    /// Returns the range of entries that start with `prefix`, for `since <= time <= until`.
+    ///
+    /// The prefix must end where the index's time starts.
+    fn timed(index: Index, prefix: &[u8], since: u64, until: u64) -> Range {
+        assert_eq!(prefix.len() + 5, index.seq_at(), "the prefix ends where the time starts");
+        Range {
+            index,
+            low: join(&[prefix, &time5(since)]),
+            high: join(&[prefix, &time5(until), &[0xff; 15][..15 - prefix.len()]]),
+        }
+    }
+
+    /// Events whose id starts like this one.
+    pub(crate) fn id(id: &EventId) -> Range {
+        Range {
+            index: Index::ById,
+            low: join(&[&id.0[..8]]),
+            high: join(&[&id.0[..8], &[0xff; 12]]),
+        }
+    }
+
+    /// Events of one author and kind.
+    pub(crate) fn author_kind(author: &PublicKey, kind: u16, since: u64, until: u64) -> Range {
+        let prefix: [u8; 10] = array(&[&author.0[..8], &kind.to_be_bytes()]);
+        Range::timed(Index::ByAuthorKind, &prefix, since, until)
+    }
+
+    /// Events of one author up to `kind`, in the order kind, time: to find the author's kinds.
+    pub(crate) fn author_to_kind(author: &PublicKey, kind: u16) -> Range {
+        Range {
+            index: Index::ByAuthorKind,
+            low: join(&[&author.0[..8]]),
+            high: join(&[&author.0[..8], &kind.to_be_bytes(), &[0xff; 10]]),
+        }
+    }
+
+    /// Every entry of `by_author_kind`.
+    pub(super) fn all_authors() -> Range {
+        Range { index: Index::ByAuthorKind, low: [0; _], high: [0xff; _] }
+    }
+
+    /// Events of one kind.
+    pub(crate) fn kind(kind: u16, since: u64, until: u64) -> Range {
+        Range::timed(Index::ByKind, &kind.to_be_bytes(), since, until)
+    }
+
+    /// Events of one kind that carry one tag value.
+    pub(crate) fn tag_kind(hash: [u8; 8], kind: u16, since: u64, until: u64) -> Range {
+        let prefix: [u8; 10] = array(&[&hash, &kind.to_be_bytes()]);
+        Range::timed(Index::ByTag, &prefix, since, until)
+    }
+
+    /// Events that carry one tag value, up to `kind`, in the order kind, time.
+    pub(crate) fn tag_to_kind(hash: [u8; 8], kind: u16) -> Range {
+        Range {
+            index: Index::ByTag,
+            low: join(&[&hash]),
+            high: join(&[&hash, &kind.to_be_bytes(), &[0xff; 10]]),
+        }
+    }
+
+    /// Events by time alone.
+    pub(crate) fn time(since: u64, until: u64) -> Range {
+        Range::timed(Index::ByTime, &[], since, until)
+    }
+
+    /// Events that expire between two times, both included.
+    pub(crate) fn expiry(from: u64, to: u64) -> Range {
+        Range::timed(Index::ByExpiry, &[], from, to)
+    }
+}
+
+/// Returns the big-endian five bytes of a time, the last place for those too late to have one.
+fn time5(time: u64) -> [u8; 5] {
+    let bytes = time.min(TIME_MAX).to_be_bytes();
+    [bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]
+}
+
+fn number5(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Joins parts into a zero-padded entry.
+fn join(parts: &[&[u8]]) -> Entry {
+    array(parts)
+}
+
+fn array<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut out = [0; N];
+    let mut at = 0;
+    for part in parts {
+        out[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_gives_back_its_time_seq_kind_and_author() {
+        let author = PublicKey([7; 32]);
+        let range = Range::author_kind(&author, 30023, 5, 9);
+        assert_eq!(Index::ByAuthorKind.time(&range.low), 5);
+        assert_eq!(Index::ByAuthorKind.time(&range.high), 9);
+        assert_eq!(Index::ByAuthorKind.kind(&range.low), Some(30023));
+        let entry = join(&[&[0, 1], &time5(77), &Seq(99).to_be5(), &[1, 2, 3, 4]]);
+        assert_eq!(Index::ByKind.seq(&entry), Seq(99));
+        assert_eq!(Index::ByKind.time(&entry), 77);
+        assert_eq!(Index::ByKind.author4(&entry), Some([1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn times_beyond_the_last_place_share_it() {
+        assert_eq!(time5(u64::MAX), time5(TIME_MAX));
+        assert!(time5(TIME_MAX - 1) < time5(TIME_MAX));
+    }
+
+    #[test]
+    fn a_hex_value_and_its_text_form_never_share_a_hash_by_accident() {
+        let salt = Salt([3; 16]);
+        assert_ne!(salt.tag(b'e', Value::Hex(&[0; 32])), salt.tag(b'e', Value::Text(&[0; 32])));
+        assert_ne!(salt.tag(b'e', Value::Text(b"x")), salt.tag(b'E', Value::Text(b"x")));
+        let long = [b'y'; 40];
+        assert_ne!(salt.tag(b'e', Value::Text(&long)), salt.tag(b'e', Value::Text(&long[..39])));
+    }
+}

@@ -1,0 +1,309 @@
+//! Merging: moving entries from memory into the index blocks, in sorted order and small steps.
+//!
+//! A merge freezes the young overlay and walks its entries index by index, block by block: read
+//! the block, weave the new entries in, leave the dead ones out, cut, write. Each step is a
+//! transaction of bounded size, so that commits go on in between. Steps are idempotent (an entry
+//! names its event, so adding or removing it twice is the same as once), so after a crash the
+//! merge simply starts over: the merge mark moves only in the last step, together with the
+//! removal of the dead records.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use heed::{PutFlags, RwTxn};
+
+use super::block::{Block, cut, pack};
+use super::env::{META_LAST, META_MERGED, META_TOTALS, Store, Table, damaged, totals_bytes};
+use super::error::StoreError;
+use super::key::{Entry, Index, entries_of};
+use super::overlay::{Layers, Overlay};
+use super::write::freeze;
+use crate::seq::Seq;
+
+/// A merge under way.
+#[derive(Debug)]
+pub(super) struct Merge {
+    frozen: Arc<Overlay>,
+    /// The events that are removed at the end.
+    dead: Vec<u64>,
+    /// Their entries by index, sorted.
+    removals: [Vec<Entry>; Index::ALL.len()],
+    totals: Vec<u8>,
+    last: Seq,
+    /// Where the next step starts.
+    index: usize,
+    from: Entry,
+}
+
+impl Merge {
+    /// Freezes the overlay if it has at least `entries_min` entries; returns the merge that is then
+    /// to be done. A minimum of 1 also asks for the removal of dead events.
+    pub(super) fn start(store: &Store, entries_min: u64) -> Result<Option<Merge>, StoreError> {
+        let _writing = store.writing();
+        let txn = store.env().read_txn()?;
+        if store.layers().frozen.is_some() {
+            // It belongs to a writer that was dropped midway.
+            store.rebuild(&txn)?;
+        }
+        let current = store.layers();
+        let has_dead = !current.dead.is_empty() && entries_min == 1;
+        if current.young.entries() < entries_min && !has_dead {
+            return Ok(None);
+        }
+        let mut layers = Layers::clone(&current);
+        let mut removals: [Vec<Entry>; Index::ALL.len()] = Default::default();
+        let view = store.view(&txn, &current);
+        for seq in current.dead.iter().map(|seq| Seq(*seq)) {
+            if let Some(event) = view.record(seq)? {
+                entries_of(store.salt(), &event, seq, &mut |index, entry| {
+                    removals[index as usize].push(entry);
+                });
+            }
+        }
+        for entries in &mut removals {
+            entries.sort_unstable();
+            entries.dedup();
+        }
+        let merge = Merge {
+            frozen: freeze(&mut layers),
+            dead: current.dead.iter().copied().collect(),
+            removals,
+            totals: totals_bytes(&current.totals),
+            last: current.last,
+            index: 0,
+            from: [0; _],
+        };
+        drop(txn);
+        store.publish(layers);
+        Ok(Some(merge))
+    }
+
+    /// Does the next step; returns whether the merge is over.
+    pub(super) fn step(
+        &mut self,
+        store: &Store,
+        txn: &mut RwTxn<'_>,
+        layers: &mut Layers,
+    ) -> Result<bool, StoreError> {
+        let is_ours = layers.frozen.as_ref().is_some_and(|now| Arc::ptr_eq(now, &self.frozen));
+        if !is_ours {
+            // Another process has merged meanwhile, and the layers were built anew.
+            return Ok(true);
+        }
+        layers.changes += 1;
+        let mut blocks_left = BLOCKS_PER_STEP;
+        while self.index < Index::ALL.len() {
+            let index = Index::ALL[self.index];
+            let (adds, removals) = self.rest_of(index, layers);
+            let table = store.tables().indexes[self.index];
+            let mut weave = Weave { table, width: index.width(), bytes: store.block_bytes() };
+            match weave.run(txn, &adds, removals, &mut blocks_left)? {
+                Some(from) => {
+                    self.from = from;
+                    return Ok(false);
+                }
+                None => {
+                    self.index += 1;
+                    self.from = [0; _];
+                }
+            }
+        }
+        self.finish(store, txn, layers)?;
+        Ok(true)
+    }
+
+    /// Returns what is still to be added to and removed from an index.
+    fn rest_of(&self, index: Index, layers: &Layers) -> (Vec<Entry>, &[Entry]) {
+        let is_living = |entry: &&Entry| !layers.is_dead(index.seq(entry));
+        let adds = self.frozen.set(index).range(self.from..).filter(is_living).copied().collect();
+        let removals = &self.removals[index as usize];
+        let done = removals.partition_point(|entry| *entry < self.from);
+        (adds, &removals[done..])
+    }
+
+    /// Moves the merge mark and removes the dead records.
+    fn finish(
+        &self,
+        store: &Store,
+        txn: &mut RwTxn<'_>,
+        layers: &mut Layers,
+    ) -> Result<(), StoreError> {
+        let tables = store.tables();
+        for seq in &self.dead {
+            let key = seq.to_be_bytes();
+            tables.events.delete(txn, &key).map_err(StoreError::of_write)?;
+            tables.dead.delete(txn, &key).map_err(StoreError::of_write)?;
+            layers.dead.remove(seq);
+        }
+        for (name, value) in [
+            (META_MERGED, self.last.0.to_be_bytes().as_slice()),
+            (META_LAST, layers.last.0.to_be_bytes().as_slice()),
+            (META_TOTALS, &self.totals),
+        ] {
+            tables.meta.put(txn, name, value).map_err(StoreError::of_write)?;
+        }
+        layers.frozen = None;
+        layers.merged = self.last;
+        Ok(())
+    }
+}
+
+/// Blocks that one step may touch: some tens of megabytes, some tens of milliseconds.
+const BLOCKS_PER_STEP: usize = 4096;
+
+/// Weaves sorted entries into the blocks of one table.
+struct Weave {
+    table: Table,
+    width: usize,
+    bytes: usize,
+}
+
+impl Weave {
+    /// Weaves until done or until no block is left; then returns where to go on.
+    fn run(
+        &mut self,
+        txn: &mut RwTxn<'_>,
+        mut adds: &[Entry],
+        mut removals: &[Entry],
+        blocks_left: &mut usize,
+    ) -> Result<Option<Entry>, StoreError> {
+        let mut old = Vec::new();
+        let mut woven = Vec::new();
+        while let Some(first) = lowest(adds, removals) {
+            if *blocks_left == 0 {
+                return Ok(Some(first));
+            }
+            let key = self.block_of(txn, &first, &mut old)?;
+            let end = self.key_after(txn, key.as_ref().unwrap_or(&first))?;
+            // Into an empty table everything goes at once, in runs of bounded size.
+            let most = if end.is_none() { *blocks_left * 200 } else { usize::MAX };
+            let (now, later) = split(adds, end.as_ref(), most);
+            let (gone, kept) = match (end, later.first()) {
+                (None, Some(next)) => split(removals, Some(next), usize::MAX),
+                _ => split(removals, end.as_ref(), usize::MAX),
+            };
+            (adds, removals) = (later, kept);
+            woven.clear();
+            weave(&old, now, gone, &mut woven);
+            if woven != old {
+                let written = self.replace(txn, key.as_ref(), &woven, end.is_none())?;
+                *blocks_left = blocks_left.saturating_sub(written.max(1));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Finds the block that an entry belongs to; unpacks it and returns its key.
+    fn block_of(
+        &self,
+        txn: &RwTxn<'_>,
+        entry: &Entry,
+        old: &mut Vec<Entry>,
+    ) -> Result<Option<Entry>, StoreError> {
+        old.clear();
+        let key = &entry[..self.width];
+        let row = match self.table.get_lower_than_or_equal_to(txn, key)? {
+            Some(row) => Some(row),
+            None => self.table.first(txn)?,
+        };
+        let Some((key, bytes)) = row else { return Ok(None) };
+        let block = Block::new(bytes, self.width).ok_or_else(|| damaged("an index block"))?;
+        block.unpack(old);
+        Ok(Some(padded(key)))
+    }
+
+    fn key_after(&self, txn: &RwTxn<'_>, key: &Entry) -> Result<Option<Entry>, StoreError> {
+        let row = self.table.get_greater_than(txn, &key[..self.width])?;
+        Ok(row.map(|(key, _)| padded(key)))
+    }
+
+    /// Writes the entries in place of the block at `key`; returns the number of blocks written.
+    fn replace(
+        &self,
+        txn: &mut RwTxn<'_>,
+        key: Option<&Entry>,
+        entries: &[Entry],
+        is_last: bool,
+    ) -> Result<usize, StoreError> {
+        if let Some(key) = key
+            && entries.first() != Some(key)
+        {
+            self.table.delete(txn, &key[..self.width]).map_err(StoreError::of_write)?;
+        }
+        let mut written = 0;
+        let mut block = Vec::with_capacity(self.bytes);
+        let mut result = Ok(());
+        cut(entries, self.width, self.bytes, is_last, |run| {
+            pack(run, self.width, &mut block);
+            let is_new = written > 0 || key != entries.first();
+            let flags = if is_last && is_new { PutFlags::APPEND } else { PutFlags::empty() };
+            let put = self.table.put_with_flags(txn, flags, &run[0][..self.width], &block);
+            written += 1;
+            if result.is_ok() {
+                result = put.map_err(StoreError::of_write);
+            }
+        });
+        result.map(|()| written)
+    }
+}
+
+fn padded(key: &[u8]) -> Entry {
+    let mut entry = [0; _];
+    let width = key.len().min(Entry::len(&entry));
+    entry[..width].copy_from_slice(&key[..width]);
+    entry
+}
+
+fn lowest(adds: &[Entry], removals: &[Entry]) -> Option<Entry> {
+    match (adds.first(), removals.first()) {
+        (Some(add), Some(removal)) => Some(*add.min(removal)),
+        (add, removal) => add.or(removal).copied(),
+    }
+}
+
+/// Splits off the entries below `end`, at most `most` of them.
+fn split<'e>(
+    entries: &'e [Entry],
+    end: Option<&Entry>,
+    most: usize,
+) -> (&'e [Entry], &'e [Entry]) {
+    let count = end.map_or(entries.len(), |end| entries.partition_point(|entry| entry < end));
+    entries.split_at(count.min(most))
+}
+
+/// Appends the union of `old` and `adds` without `removals`; all are sorted.
+fn weave(old: &[Entry], adds: &[Entry], removals: &[Entry], out: &mut Vec<Entry>) {
+    let (mut old, mut adds, mut removals) = (old, adds, removals);
+    while let Some(next) = lowest(old, adds) {
+        old = &old[usize::from(old.first() == Some(&next))..];
+        adds = &adds[usize::from(adds.first() == Some(&next))..];
+        while removals.first().is_some_and(|removal| *removal < next) {
+            removals = &removals[1..];
+        }
+        if removals.first() != Some(&next) {
+            out.push(next);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(number: u8) -> Entry {
+        let mut entry = [0; _];
+        entry[3] = number;
+        entry
+    }
+
+    #[test]
+    fn weaving_adds_and_removes_once_and_again_without_effect() {
+        let entries = |numbers: &[u8]| numbers.iter().map(|n| entry(*n)).collect::<Vec<_>>();
+        let mut once = Vec::new();
+        weave(&entries(&[1, 3, 5]), &entries(&[2, 3, 9]), &entries(&[0, 5, 7]), &mut once);
+        assert_eq!(once, entries(&[1, 2, 3, 9]));
+        let mut again = Vec::new();
+        weave(&once, &entries(&[2, 3, 9]), &entries(&[0, 5, 7]), &mut again);
+        assert_eq!(again, once);
+    }
+}

@@ -1,0 +1,50 @@
+//! The event store: a log of records, indexes of packed blocks, and the young end in memory.
+//!
+//! ```text
+//!            commit                    merge (sorted, in steps)
+//!  batch ------------> log (events) ---------------------------> index blocks
+//!           |                                                       ^
+//!           +--------> overlay (memory) ----------------------------+
+//!
+//!  snapshot = LMDB read transaction + overlay; a scan joins both, newest first
+//! ```
+//!
+//! The only door to LMDB (`heed`) and to `flatbuffers`. It knows nothing of sockets, sessions or
+//! policy. The layout byte by byte, the commit and what each kind of crash can and cannot do:
+//! `schema/FORMAT.md`.
+//!
+//! Reading order: [`key`], [`block`], [`overlay`], [`env`], [`record`], [`snapshot`], [`scan`],
+//! [`rules`], [`write`], [`merge`], [`check`], [`compact`], [`info`].
+
+mod key;
+
+mod block;
+mod overlay;
+
+mod env;
+mod error;
+mod record;
+
+mod scan;
+mod snapshot;
+
+mod merge;
+mod rules;
+mod write;
+
+mod check;
+mod compact;
+mod info;
+
+pub use self::check::{CheckReport, check};
+pub use self::compact::{CompactReport, compact};
+pub use self::env::{Durability, FORMAT, Store, StoreOptions};
+pub use self::error::StoreError;
+pub use self::info::{StoreInfo, TableInfo, info};
+pub(crate) use self::key::Range;
+pub use self::key::{Index, Salt};
+pub use self::rules::Outcome;
+pub(crate) use self::scan::{Found, Scan};
+pub use self::snapshot::Snapshot;
+pub(crate) use self::snapshot::View;
+pub use self::write::{Committed, Writer};

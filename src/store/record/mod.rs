@@ -1,0 +1,73 @@
+//! Records: an event as the value of the `events` table (schema/event.fbs, schema/FORMAT.md).
+//!
+//! A record is written from an event's packed parts and read in place from the map.
+
+mod generated;
+
+use flatbuffers::FlatBufferBuilder;
+use heed::RoTxn;
+
+use self::generated::{Head, Record, RecordArgs};
+use super::env::{Tables, damaged};
+use super::error::StoreError;
+use crate::nostr::{EventId, EventRef, Kind, PublicKey, Signature};
+use crate::seq::Seq;
+
+/// Writes records; keeps its buffer between them.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    builder: FlatBufferBuilder<'static>,
+}
+
+impl Encoder {
+    /// Returns the record of an event; it is valid until the next call.
+    pub(super) fn encode(&mut self, event: &EventRef<'_>) -> &[u8] {
+        let head = Head::new(
+            &event.id.0,
+            &event.pubkey.0,
+            &event.sig.0,
+            event.created_at,
+            event.kind.0,
+        );
+        let builder = &mut self.builder;
+        builder.reset();
+        let content = (!event.content.is_empty()).then(|| builder.create_vector(event.content));
+        let tags =
+            (!event.tags_packed.is_empty()).then(|| builder.create_vector(event.tags_packed));
+        let root = Record::create(builder, &RecordArgs { head: Some(&head), tags, content });
+        builder.finish_minimal(root);
+        builder.finished_data()
+    }
+}
+
+/// Reads a record.
+///
+/// # Errors
+///
+/// If the bytes are not a record.
+pub(super) fn decode(bytes: &[u8], seq: Seq) -> Result<EventRef<'_>, StoreError> {
+    let record = flatbuffers::root::<Record<'_>>(bytes)
+        .map_err(|_| damaged(&format!("the record of event {}", seq.0)))?;
+    let head = record.head();
+    let (id, rest) = head.0.split_first_chunk::<32>().expect("a head has 144 bytes");
+    let (pubkey, rest) = rest.split_first_chunk::<32>().expect("a head has 144 bytes");
+    let (sig, _) = rest.split_first_chunk::<64>().expect("a head has 144 bytes");
+    Ok(EventRef {
+        id: EventId::from_bytes(id),
+        pubkey: PublicKey::from_bytes(pubkey),
+        sig: Signature::from_bytes(sig),
+        created_at: head.created_at(),
+        kind: Kind(head.kind()),
+        tags_packed: record.tags().map_or(&[], |tags| tags.bytes()),
+        content: record.content().map_or(&[], |content| content.bytes()),
+    })
+}
+
+/// Returns the kind of a stored event.
+pub(super) fn kind_at(tables: &Tables, txn: &RoTxn<'_>, seq: Seq) -> Result<u16, StoreError> {
+    let bytes = tables
+        .events
+        .get(txn, &seq.0.to_be_bytes())?
+        .ok_or_else(|| damaged(&format!("event {}, which is marked dead", seq.0)))?;
+    Ok(decode(bytes, seq)?.kind.0)
+}

@@ -1,0 +1,230 @@
+//! What becomes of an arriving event: the rules of replacement, deletion and expiry.
+//!
+//! They are answered from the events themselves, through the same indexes as any query, inside
+//! the write transaction; there is no table of tombstones that could disagree with the events.
+
+use super::error::StoreError;
+use super::key::Range;
+use super::snapshot::View;
+use crate::hex;
+use crate::nostr::{EventRef, Kind, KindClass, PublicKey, Value};
+use crate::seq::Seq;
+
+/// What became of an event that was given to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is stored, as this seq.
+    Stored(Seq),
+    /// It was stored before.
+    Duplicate,
+    /// A newer version of a replaceable or addressable event is stored (NIP-01).
+    Superseded,
+    /// Its author has asked for its deletion (NIP-09).
+    Deleted,
+    /// Its expiration has passed (NIP-40).
+    Expired,
+    /// It is of an ephemeral kind, which is never stored (NIP-01).
+    Ephemeral,
+}
+
+/// What to do with an event.
+#[derive(Debug)]
+pub(super) enum Decision {
+    Refuse(Outcome),
+    /// Store it, and bury these events, each with its kind.
+    Store {
+        bury: Vec<(Seq, u16)>,
+    },
+}
+
+/// Decides about one event.
+pub(super) fn decide(
+    view: &View<'_>,
+    event: &EventRef<'_>,
+    now: u64,
+) -> Result<Decision, StoreError> {
+    let class = event.kind.class();
+    if class == KindClass::Ephemeral {
+        return Ok(Decision::Refuse(Outcome::Ephemeral));
+    }
+    if view.by_id(event.id)?.is_some() {
+        return Ok(Decision::Refuse(Outcome::Duplicate));
+    }
+    if event.expiration().is_some_and(|expiration| expiration <= now) {
+        return Ok(Decision::Refuse(Outcome::Expired));
+    }
+    if is_deleted(view, event)? {
+        return Ok(Decision::Refuse(Outcome::Deleted));
+    }
+    let mut bury = Vec::new();
+    if matches!(class, KindClass::Replaceable | KindClass::Addressable) {
+        for (seq, kind, is_newer) in versions(view, event, class)? {
+            if is_newer {
+                return Ok(Decision::Refuse(Outcome::Superseded));
+            }
+            bury.push((seq, kind));
+        }
+    }
+    if event.kind == Kind::DELETION {
+        find_targets(view, event, &mut bury)?;
+    }
+    Ok(Decision::Store { bury })
+}
+
+/// Returns whether events of this kind stay when somebody asks for their deletion.
+fn is_undeletable(kind: Kind) -> bool {
+    // NIP-09: a deletion request against a deletion request has no effect; NIP-62: nor one
+    // against a request to vanish.
+    kind == Kind::DELETION || kind == Kind::VANISH
+}
+
+/// Returns whether `author` may delete `event`.
+fn may_delete(author: &PublicKey, event: &EventRef<'_>) -> bool {
+    // NIP-59: recipients may delete the gift wraps that were sent to them.
+    author == event.pubkey
+        || event.kind == Kind::GIFT_WRAP && has_tag(event, b'p', Value::Hex(&author.0))
+}
+
+fn has_tag(event: &EventRef<'_>, letter: u8, value: Value<'_>) -> bool {
+    event.tags().any(|tag| tag.letter() == Some(letter) && tag.value() == Some(value))
+}
+
+/// Returns whether a stored deletion request names this event.
+fn is_deleted(view: &View<'_>, event: &EventRef<'_>) -> Result<bool, StoreError> {
+    if is_undeletable(event.kind) {
+        return Ok(false);
+    }
+    let id = Value::Hex(&event.id.0);
+    if has_request(view, b'e', id, 0, |author| may_delete(author, event))? {
+        return Ok(true);
+    }
+    if !event.has_address() {
+        return Ok(false);
+    }
+    let mut address = Vec::new();
+    event.write_address(&mut address);
+    let address = Value::Text(&address);
+    // NIP-09: a request by address covers the versions up to its own time.
+    has_request(view, b'a', address, event.created_at, |author| author == event.pubkey)
+}
+
+/// Returns whether a deletion request not older than `since` has this tag and a fitting author.
+fn has_request(
+    view: &View<'_>,
+    letter: u8,
+    value: Value<'_>,
+    since: u64,
+    is_fitting: impl Fn(&PublicKey) -> bool,
+) -> Result<bool, StoreError> {
+    let hash = view.salt().tag(letter, value);
+    let mut scan = view.scan(Range::tag_kind(hash, Kind::DELETION.0, since, u64::MAX))?;
+    while let Some(found) = scan.next()? {
+        if let Some(request) = view.by_seq(found.seq())?
+            && request.created_at >= since
+            && is_fitting(request.pubkey)
+            && has_tag(&request, letter, value)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Returns the stored versions of an event's address: seq, kind, and whether it wins over `event`.
+fn versions(
+    view: &View<'_>,
+    event: &EventRef<'_>,
+    class: KindClass,
+) -> Result<Vec<(Seq, u16, bool)>, StoreError> {
+    let range = address_range(view, event.kind, event.pubkey, event.identifier(), u64::MAX);
+    let mut versions = Vec::new();
+    let mut scan = view.scan(range)?;
+    while let Some(found) = scan.next()? {
+        let Some(stored) = view.by_seq(found.seq())? else { continue };
+        let is_same = stored.kind == event.kind
+            && stored.pubkey == event.pubkey
+            && (class == KindClass::Replaceable || stored.identifier() == event.identifier());
+        if is_same {
+            // NIP-01: of two versions of the same second the lower id is kept.
+            let is_newer = (stored.created_at, event.id) > (event.created_at, stored.id);
+            versions.push((found.seq(), stored.kind.0, is_newer));
+        }
+    }
+    Ok(versions)
+}
+
+fn address_range(
+    view: &View<'_>,
+    kind: Kind,
+    author: &PublicKey,
+    identifier: Value<'_>,
+    until: u64,
+) -> Range {
+    if kind.class() == KindClass::Addressable {
+        let hash = view.salt().address(kind.0, author, identifier);
+        Range::tag_kind(hash, kind.0, 0, until)
+    } else {
+        Range::author_kind(author, kind.0, 0, until)
+    }
+}
+
+/// Adds the stored events that a deletion request names and may delete (NIP-09).
+fn find_targets(
+    view: &View<'_>,
+    request: &EventRef<'_>,
+    bury: &mut Vec<(Seq, u16)>,
+) -> Result<(), StoreError> {
+    for tag in request.tags() {
+        match (tag.letter(), tag.value()) {
+            (Some(b'e'), Some(Value::Hex(id))) => {
+                let id = crate::nostr::EventId::from_bytes(id);
+                if let Some((seq, target)) = view.by_id(id)?
+                    && !is_undeletable(target.kind)
+                    && may_delete(request.pubkey, &target)
+                {
+                    bury.push((seq, target.kind.0));
+                }
+            }
+            (Some(b'a'), Some(Value::Text(address))) => {
+                find_addressed(view, request, address, bury)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Adds the versions of the request author's own address, up to the request's time.
+fn find_addressed(
+    view: &View<'_>,
+    request: &EventRef<'_>,
+    address: &[u8],
+    bury: &mut Vec<(Seq, u16)>,
+) -> Result<(), StoreError> {
+    let Some((kind, identifier)) = parse_address(address, request.pubkey) else { return Ok(()) };
+    let hex_identifier = hex::decode_32(identifier);
+    let value = hex_identifier.as_ref().map_or(Value::Text(identifier), Value::Hex);
+    let range = address_range(view, kind, request.pubkey, value, request.created_at);
+    let mut text = Vec::new();
+    let mut scan = view.scan(range)?;
+    while let Some(found) = scan.next()? {
+        let Some(target) = view.by_seq(found.seq())? else { continue };
+        text.clear();
+        target.write_address(&mut text);
+        if text == address && target.created_at <= request.created_at {
+            bury.push((found.seq(), target.kind.0));
+        }
+    }
+    Ok(())
+}
+
+/// Returns kind and identifier of an address `kind:pubkey:d` of this author.
+fn parse_address<'a>(address: &'a [u8], author: &PublicKey) -> Option<(Kind, &'a [u8])> {
+    // The identifier may contain colons, so only the first two separate.
+    let mut parts = address.splitn(3, |byte| *byte == b':');
+    let kind = std::str::from_utf8(parts.next()?).ok()?.parse().ok().map(Kind)?;
+    let is_own = hex::decode_32(parts.next()?) == Some(author.0);
+    let identifier = parts.next()?;
+    let has_address = matches!(kind.class(), KindClass::Replaceable | KindClass::Addressable);
+    (is_own && has_address).then_some((kind, identifier))
+}

@@ -1,0 +1,166 @@
+//! Snapshots: what one reader sees of the store.
+//!
+//! A snapshot is the layers of one moment and an LMDB read transaction begun right after; it
+//! shows the events up to the layers' newest seq. It must be short: it keeps LMDB from reusing
+//! pages (I6).
+
+use std::sync::Arc;
+
+use heed::{RoTxn, WithoutTls};
+
+use super::env::{Store, from_key, seq_of};
+use super::error::StoreError;
+use super::key::{Range, Salt};
+use super::overlay::Layers;
+use super::record;
+use super::scan::Scan;
+use crate::nostr::{EventId, EventRef};
+use crate::seq::Seq;
+
+/// A consistent view of the store at one moment.
+pub struct Snapshot<'s> {
+    store: &'s Store,
+    layers: Arc<Layers>,
+    txn: RoTxn<'s, WithoutTls>,
+}
+
+impl<'s> Snapshot<'s> {
+    pub(super) fn new(
+        store: &'s Store,
+        layers: Arc<Layers>,
+        txn: RoTxn<'s, WithoutTls>,
+    ) -> Snapshot<'s> {
+        Snapshot { store, layers, txn }
+    }
+
+    /// Returns the newest event that the snapshot shows.
+    pub fn seq(&self) -> Seq {
+        self.layers.last
+    }
+
+    /// Returns the living event at `seq`.
+    ///
+    /// # Errors
+    ///
+    /// If the record is damaged.
+    pub fn by_seq(&self, seq: Seq) -> Result<Option<EventRef<'_>>, StoreError> {
+        self.view().by_seq(seq)
+    }
+
+    /// Returns the living event with this id.
+    ///
+    /// # Errors
+    ///
+    /// If a record or block is damaged.
+    pub fn by_id(&self, id: &EventId) -> Result<Option<(Seq, EventRef<'_>)>, StoreError> {
+        self.view().by_id(id)
+    }
+
+    /// Returns the living events after `after` in commit order.
+    ///
+    /// # Errors
+    ///
+    /// If LMDB fails; each item if its record is damaged.
+    pub fn log(
+        &self,
+        after: Seq,
+    ) -> Result<impl Iterator<Item = Result<(Seq, EventRef<'_>), StoreError>>, StoreError> {
+        let from = after.next().0.to_be_bytes();
+        let rows = self.store.tables().events.range(&self.txn, &from_key(&from))?;
+        let log = rows.map(|row| {
+            let (key, value) = row?;
+            let seq = seq_of(key)?;
+            Ok((seq, record::decode(value, seq)?))
+        });
+        let is_seen = |item: &Result<(Seq, EventRef<'_>), StoreError>| {
+            item.as_ref().map_or(true, |(seq, _)| !self.layers.is_dead(*seq))
+        };
+        let last = self.layers.last;
+        let is_new = move |item: &Result<(Seq, EventRef<'_>), StoreError>| {
+            item.as_ref().is_ok_and(|(seq, _)| *seq > last)
+        };
+        Ok(log.take_while(move |item| !is_new(item)).filter(is_seen))
+    }
+
+    /// Returns how many living events there are of each kind.
+    pub fn totals(&self) -> impl Iterator<Item = (u16, u64)> {
+        self.layers.totals.iter().map(|(kind, count)| (*kind, *count))
+    }
+
+    /// Returns how many living events there are of one kind.
+    pub(crate) fn total(&self, kind: u16) -> u64 {
+        self.layers.totals.get(&kind).copied().unwrap_or(0)
+    }
+
+    /// Returns how many events wait in memory to be merged into the index blocks.
+    pub fn unmerged(&self) -> u64 {
+        self.layers.overlays().map(super::overlay::Overlay::events).sum()
+    }
+
+    pub(super) fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    pub(super) fn txn(&self) -> &RoTxn<'_> {
+        &self.txn
+    }
+
+    /// Returns the view that the query engine scans.
+    pub(crate) fn view(&self) -> View<'_> {
+        View::new(self.store, &self.txn, &self.layers)
+    }
+}
+
+/// What a scan needs: a transaction and layers that belong together. Cheap to copy.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'t> {
+    pub(super) store: &'t Store,
+    pub(super) txn: &'t RoTxn<'t>,
+    pub(super) layers: &'t Layers,
+}
+
+impl<'t> View<'t> {
+    pub(super) fn new(store: &'t Store, txn: &'t RoTxn<'t>, layers: &'t Layers) -> View<'t> {
+        View { store, txn, layers }
+    }
+
+    /// Returns the key of the store's tag hashes.
+    pub(crate) fn salt(&self) -> &'t Salt {
+        self.store.salt()
+    }
+
+    /// Returns the living event at `seq`.
+    pub(crate) fn by_seq(&self, seq: Seq) -> Result<Option<EventRef<'t>>, StoreError> {
+        if self.layers.is_dead(seq) {
+            return Ok(None);
+        }
+        self.record(seq)
+    }
+
+    /// Returns the event at `seq`, dead or alive.
+    pub(super) fn record(&self, seq: Seq) -> Result<Option<EventRef<'t>>, StoreError> {
+        match self.store.tables().events.get(self.txn, &seq.0.to_be_bytes())? {
+            Some(bytes) => record::decode(bytes, seq).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the living event with this id.
+    pub(crate) fn by_id(&self, id: &EventId) -> Result<Option<(Seq, EventRef<'t>)>, StoreError> {
+        let mut scan = self.scan(Range::id(id))?;
+        while let Some(entry) = scan.next()? {
+            let seq = entry.seq();
+            if let Some(event) = self.by_seq(seq)?
+                && event.id == id
+            {
+                return Ok(Some((seq, event)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Starts reading a range, highest entry first.
+    pub(crate) fn scan(&self, range: Range) -> Result<Scan<'t>, StoreError> {
+        Scan::new(*self, range)
+    }
+}
