@@ -1,1 +1,11 @@
-//! Chappe.
+//! Chappe: a Nostr relay on its own memory-mapped event store.
+//!
+//! Modules in reading order; imports only go down. The ground knows nothing of Nostr, `nostr` holds
+//! the protocol's nouns without I/O, threads or clock.
+
+pub mod clock;
+pub mod hex;
+pub mod limits;
+pub mod seq;
+
+pub mod nostr;

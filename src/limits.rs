@@ -1,0 +1,24 @@
+//! Bounds that are part of the code and not of the settings: everything has one, and it has a name.
+//!
+//! A limit that an operator may change lives in the settings instead.
+
+/// How many arrays and objects may be nested in a JSON value that is skipped.
+///
+/// The skipper keeps one bit per level in a `u64`, so this cannot be larger than 64.
+pub const JSON_DEPTH_MAX: u32 = 64;
+
+/// How many characters a subscription id may have (NIP-01).
+pub const SUBSCRIPTION_ID_CHARACTERS_MAX: usize = 64;
+
+/// How many packed tag bytes or content bytes one event may have: their lengths are stored as
+/// `u32`.
+pub const EVENT_BODY_BYTES_MAX: usize = u32::MAX as usize;
+
+/// How many bytes of a client's own text are repeated in an error text.
+pub const ECHO_BYTES_MAX: usize = 64;
+
+/// How many public keys a verifier keeps in their parsed form; a power of two.
+pub const VERIFIER_KEYS_MAX: usize = 512;
+
+const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS, "one bit of a u64 per level");
+const _: () = assert!(VERIFIER_KEYS_MAX.is_power_of_two(), "the slot is a mask of key bits");

@@ -1,0 +1,78 @@
+//! Fixed-size names: event ids, public keys and signatures. Text form: lower-case hexadecimal.
+
+use std::fmt;
+
+use crate::hex::{self, Hex};
+
+/// The SHA-256 of an event's canonical serialisation.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct EventId(pub [u8; 32]);
+
+/// An author: the x coordinate of a point of secp256k1, not known to lie on the curve.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct PublicKey(pub [u8; 32]);
+
+/// A BIP-340 signature, not known to be valid.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Signature(pub [u8; 64]);
+
+macro_rules! fixed_bytes {
+    ($name:ident, $size:literal, $decode:path) => {
+        impl $name {
+            /// Returns the value that strict lower-case hexadecimal text names.
+            pub fn from_hex(text: &[u8]) -> Option<Self> {
+                $decode(text).map(Self)
+            }
+
+            /// Views bytes, for instance of a stored record, as this type without copying them.
+            pub fn from_bytes(bytes: &[u8; $size]) -> &Self {
+                // SAFETY: the type is `repr(transparent)` over exactly this array, every bit
+                // pattern of it is legal, and the returned reference borrows from the argument.
+                unsafe { &*std::ptr::from_ref(bytes).cast::<Self>() }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&Hex(&self.0), f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+    };
+}
+
+fixed_bytes!(EventId, 32, hex::decode_32);
+fixed_bytes!(PublicKey, 32, hex::decode_32);
+fixed_bytes!(Signature, 64, hex::decode_64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_lower_case_hexadecimal_both_ways() {
+        let text = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+        let key = PublicKey::from_hex(text.as_bytes()).expect("it is well formed");
+        assert_eq!(key.to_string(), text);
+        assert_eq!(format!("{key:?}"), format!("PublicKey({text})"));
+        assert_eq!(EventId::from_hex(text.to_uppercase().as_bytes()), None);
+        assert_eq!(Signature::from_hex(text.as_bytes()), None);
+    }
+
+    #[test]
+    fn a_borrowed_view_has_the_same_bytes() {
+        let bytes: [u8; 64] = std::array::from_fn(|index| index as u8);
+        assert_eq!(Signature::from_bytes(&bytes), &Signature(bytes));
+        let half: [u8; 32] = std::array::from_fn(|index| index as u8);
+        assert_eq!(EventId::from_bytes(&half), &EventId(half));
+        assert_eq!(PublicKey::from_bytes(&half), &PublicKey(half));
+    }
+}

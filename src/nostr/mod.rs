@@ -1,0 +1,23 @@
+//! The protocol's nouns: ids, kinds, tags, events, filters and messages, as types that prove their
+//! shape.
+//!
+//! Everything here is pure: bytes in, values or errors out. No I/O, no thread, no clock, no store.
+//! No input bytes can panic (I9). Text inside events is kept in its *canonical escaped form*
+//! everywhere, which is what NIP-01 hashes, so that rendering and hashing copy and never escape.
+
+pub mod id;
+pub mod json;
+pub mod kind;
+pub mod tag;
+
+pub mod event;
+pub mod verify;
+
+#[cfg(test)]
+pub(crate) mod fixtures;
+
+pub use event::{Event, EventError, EventRef};
+pub use id::{EventId, PublicKey, Signature};
+pub use kind::{Kind, KindClass};
+pub use tag::{Tag, Tags, Value};
+pub use verify::{Invalid, Keypair, Verified, Verifier};
