@@ -9,3 +9,5 @@ pub mod limits;
 pub mod seq;
 
 pub mod nostr;
+
+pub mod store;

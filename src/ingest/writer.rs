@@ -182,7 +182,9 @@ impl State {
             match inbox.recv_timeout(wait) {
                 Ok(first) => {
                     is_last = fill(first, inbox, &mut batch);
-                    self.write(batch);
+                    if !batch.is_empty() {
+                        self.write(batch);
+                    }
                     is_busy = self.tidy(false);
                 }
                 Err(RecvTimeoutError::Timeout) => is_busy = self.tidy(!is_busy),

@@ -30,6 +30,8 @@ impl Kind {
     pub const DELETION: Kind = Kind(5);
     /// Request to vanish (NIP-62).
     pub const VANISH: Kind = Kind(62);
+    /// Gift wrap (NIP-59).
+    pub const GIFT_WRAP: Kind = Kind(1059);
     /// Client authentication (NIP-42): never stored, never sent to anybody.
     pub const AUTHENTICATION: Kind = Kind(22_242);
 

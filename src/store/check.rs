@@ -8,7 +8,7 @@ use super::error::StoreError;
 use super::key::{Entry, Index, entries_of};
 use super::record;
 use super::snapshot::Snapshot;
-use crate::nostr::has_valid_id;
+use crate::nostr::Verifier;
 
 /// What a check found.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -46,14 +46,12 @@ const EXAMPLES_MAX: usize = 20;
 /// # Errors
 ///
 /// If the store cannot be read at all; what is wrong in it goes into the report.
-pub fn check(
-    store: &Store,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<CheckReport, StoreError> {
+pub fn check(store: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, StoreError> {
     let snapshot = store.snapshot()?;
     let mut check = Check {
         store,
         snapshot: &snapshot,
+        verifier: Verifier::new(),
         report: CheckReport::default(),
         expected: [0; Index::ALL.len()],
         done: 0,
@@ -73,6 +71,7 @@ pub fn check(
 struct Check<'c> {
     store: &'c Store,
     snapshot: &'c Snapshot<'c>,
+    verifier: Verifier,
     report: CheckReport,
     /// Entries that stand in the blocks of each index as they should.
     expected: [u64; Index::ALL.len()],
@@ -96,7 +95,7 @@ impl Check<'_> {
                 }
             };
             self.report.records += 1;
-            if !has_valid_id(&event) {
+            if self.verifier.check_id(&event).is_err() {
                 self.report.fault(|| format!("event {}: its id is not its hash", seq.0));
             }
             entries.clear();
@@ -152,7 +151,8 @@ impl Check<'_> {
             entries.clear();
             block.unpack(&mut entries);
             if entries.first().is_none_or(|first| first[..index.width()] != *key) {
-                self.report.fault(|| format!("{}: a block's key is not its first entry", index.name()));
+                self.report
+                    .fault(|| format!("{}: a block's key is not its first entry", index.name()));
             }
             for entry in &entries {
                 if last.is_some_and(|last| last >= *entry) {

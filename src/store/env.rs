@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use heed::types::{Bytes, Str};
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 use imbl::OrdMap;
 
 use super::error::StoreError;
@@ -107,6 +107,24 @@ impl Store {
                 _lock: lock,
             }),
         };
+        store.refresh()?;
+        Ok(store)
+    }
+
+    /// Returns a store on the same file that shares nothing of ours, as another process would.
+    #[cfg(test)]
+    pub(super) fn twin(&self) -> Result<Store, StoreError> {
+        let inner = Inner {
+            env: self.inner.env.clone(),
+            tables: self.inner.tables,
+            salt: self.inner.salt,
+            layers: ArcSwap::default(),
+            writer: Mutex::new(false),
+            page_bytes: self.inner.page_bytes,
+            path: self.inner.path.clone(),
+            _lock: lock_folder(&self.inner.path)?,
+        };
+        let store = Store { inner: Arc::new(inner) };
         store.refresh()?;
         Ok(store)
     }
@@ -212,12 +230,7 @@ impl Store {
     }
 
     /// Adds the dead and the log behind `layers.last` to the layers and publishes them.
-    fn apply_log(
-        &self,
-        txn: &RoTxn<'_>,
-        id: usize,
-        mut layers: Layers,
-    ) -> Result<(), StoreError> {
+    fn apply_log(&self, txn: &RoTxn<'_>, id: usize, mut layers: Layers) -> Result<(), StoreError> {
         let tables = self.tables();
         for row in tables.dead.iter(txn)? {
             let (key, _) = row?;
@@ -261,11 +274,7 @@ pub(super) const META_TOTALS: &str = "totals";
 const META_FORMAT: &str = "format";
 const META_SALT: &str = "salt";
 
-pub(super) fn read_seq(
-    tables: &Tables,
-    txn: &RoTxn<'_>,
-    name: &str,
-) -> Result<Seq, StoreError> {
+pub(super) fn read_seq(tables: &Tables, txn: &RoTxn<'_>, name: &str) -> Result<Seq, StoreError> {
     tables.meta.get(txn, name)?.map_or(Ok(Seq::ZERO), seq_of)
 }
 
@@ -369,32 +378,22 @@ fn open_tables(env: &Env<WithoutTls>, path: &Path) -> Result<Tables, StoreError>
         return Err(StoreError::Foreign { path: path.to_owned() });
     }
     let txn = env.write_txn()?;
-    type Opened<'t> = (
-        Database<'t, Bytes, Bytes>,
-        Database<'t, Bytes, Bytes>,
-        Database<'t, Str, Bytes>,
-        [Database<'t, Bytes, Bytes>; Index::ALL.len()],
-    );
     let opened = env.create_databases_and_commit(txn, |open, txn| {
-        let table = |txn: &mut RwTxn<'_>, name: &str| {
-            open.create_database::<Bytes, Bytes>(txn, Some(name))
-        };
-        let opened: Opened<'_> = (
-            table(txn, "events")?,
-            table(txn, "dead")?,
+        let mut names = Index::ALL.map(Index::name).into_iter();
+        let mut indexes = [None; Index::ALL.len()];
+        for slot in &mut indexes {
+            *slot = Some(open.create_database::<Bytes, Bytes>(txn, names.next())?);
+        }
+        let opened = (
+            open.create_database::<Bytes, Bytes>(txn, Some("events"))?,
+            open.create_database::<Bytes, Bytes>(txn, Some("dead"))?,
             open.create_database::<Str, Bytes>(txn, Some("meta"))?,
-            [
-                table(txn, Index::ALL[0].name())?,
-                table(txn, Index::ALL[1].name())?,
-                table(txn, Index::ALL[2].name())?,
-                table(txn, Index::ALL[3].name())?,
-                table(txn, Index::ALL[4].name())?,
-                table(txn, Index::ALL[5].name())?,
-            ],
+            indexes,
         );
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(opened))
     })?;
     let (events, dead, meta, indexes) = opened.unwrap_commit();
+    let indexes = indexes.map(|table| table.expect("every index was created"));
     Ok(Tables { events, dead, meta, indexes })
 }
 
@@ -424,7 +423,8 @@ fn open_meta(
         }
         None => Err(StoreError::Foreign { path: path.to_owned() }),
         Some(bytes) => {
-            let found = bytes.try_into().map(u32::from_be_bytes).map_err(|_| damaged("the format"))?;
+            let found =
+                bytes.try_into().map(u32::from_be_bytes).map_err(|_| damaged("the format"))?;
             if found != FORMAT {
                 return Err(StoreError::Format { path: path.to_owned(), expected: FORMAT, found });
             }

@@ -71,10 +71,13 @@ impl StoreError {
                 Some("raise store.map_bytes, or delete events and compact".to_owned())
             }
             StoreError::Full(_) => Some("free disk space, then go on".to_owned()),
-            StoreError::Poisoned => Some("look at the first error in the log, then restart".to_owned()),
-            StoreError::Busy { .. } => {
-                Some("stop the relay and other commands that use this folder, then run it again".to_owned())
+            StoreError::Poisoned => {
+                Some("look at the first error in the log, then restart".to_owned())
             }
+            StoreError::Busy { .. } => Some(
+                "stop the relay and other commands that use this folder, then run it again"
+                    .to_owned(),
+            ),
             StoreError::Lmdb(_) | StoreError::Io { .. } => None,
         }
     }
@@ -84,7 +87,9 @@ impl StoreError {
         const ENOSPC: i32 = 28;
         match &error {
             heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::Full("the map"),
-            heed::Error::Io(io) if io.raw_os_error() == Some(ENOSPC) => StoreError::Full("the disk"),
+            heed::Error::Io(io) if io.raw_os_error() == Some(ENOSPC) => {
+                StoreError::Full("the disk")
+            }
             _ => StoreError::Lmdb(error),
         }
     }

@@ -109,9 +109,7 @@ impl Index {
     /// Returns the first four bytes of the author, where the entry carries them as payload.
     pub(super) fn author4(self, entry: &Entry) -> Option<[u8; 4]> {
         match self {
-            Index::ByKind | Index::ByTime => {
-                Some([entry[12], entry[13], entry[14], entry[15]])
-            }
+            Index::ByKind | Index::ByTime => Some([entry[12], entry[13], entry[14], entry[15]]),
             _ => None,
         }
     }

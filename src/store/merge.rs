@@ -7,7 +7,6 @@
 //! merge simply starts over: the merge mark moves only in the last step, together with the
 //! removal of the dead records.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use heed::{PutFlags, RwTxn};
@@ -15,7 +14,7 @@ use heed::{PutFlags, RwTxn};
 use super::block::{Block, cut, pack};
 use super::env::{META_LAST, META_MERGED, META_TOTALS, Store, Table, damaged, totals_bytes};
 use super::error::StoreError;
-use super::key::{Entry, Index, entries_of};
+use super::key::{ENTRY_BYTES_MAX, Entry, Index, entries_of};
 use super::overlay::{Layers, Overlay};
 use super::write::freeze;
 use crate::seq::Seq;
@@ -248,8 +247,8 @@ impl Weave {
 }
 
 fn padded(key: &[u8]) -> Entry {
-    let mut entry = [0; _];
-    let width = key.len().min(Entry::len(&entry));
+    let mut entry = [0; ENTRY_BYTES_MAX];
+    let width = key.len().min(ENTRY_BYTES_MAX);
     entry[..width].copy_from_slice(&key[..width]);
     entry
 }
@@ -262,11 +261,7 @@ fn lowest(adds: &[Entry], removals: &[Entry]) -> Option<Entry> {
 }
 
 /// Splits off the entries below `end`, at most `most` of them.
-fn split<'e>(
-    entries: &'e [Entry],
-    end: Option<&Entry>,
-    most: usize,
-) -> (&'e [Entry], &'e [Entry]) {
+fn split<'e>(entries: &'e [Entry], end: Option<&Entry>, most: usize) -> (&'e [Entry], &'e [Entry]) {
     let count = end.map_or(entries.len(), |end| entries.partition_point(|entry| entry < end));
     entries.split_at(count.min(most))
 }

@@ -36,6 +36,9 @@ mod check;
 mod compact;
 mod info;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::check::{CheckReport, check};
 pub use self::compact::{CompactReport, compact};
 pub use self::env::{Durability, FORMAT, Store, StoreOptions};

@@ -6,9 +6,9 @@
 
 use heed::types::Bytes;
 use heed::{DefaultComparator, RoRevRange};
-use std::ops::Bound;
 use imbl::ordset::RangedIter;
 use imbl::shared_ptr::DefaultSharedPtr;
+use std::ops::Bound;
 
 use super::block::Block;
 use super::env::damaged;
@@ -168,7 +168,8 @@ impl<'t> Blocks<'t> {
     fn load(&mut self) -> Result<(), StoreError> {
         self.block = match self.earlier.next().transpose()? {
             Some((_, bytes)) => {
-                let block = Block::new(bytes, self.width).ok_or_else(|| damaged("an index block"))?;
+                let block =
+                    Block::new(bytes, self.width).ok_or_else(|| damaged("an index block"))?;
                 self.left = block.len();
                 Some(block)
             }

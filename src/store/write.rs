@@ -222,11 +222,7 @@ fn bury(
         return Ok(false);
     }
     layers.changes += 1;
-    store
-        .tables()
-        .dead
-        .put(txn, &seq.0.to_be_bytes(), &[])
-        .map_err(StoreError::of_write)?;
+    store.tables().dead.put(txn, &seq.0.to_be_bytes(), &[]).map_err(StoreError::of_write)?;
     Ok(true)
 }
 

@@ -14,7 +14,7 @@ use crate::nostr::{EventId, EventRef, Kind, PublicKey, Signature};
 use crate::seq::Seq;
 
 /// Writes records; keeps its buffer between them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Encoder {
     builder: FlatBufferBuilder<'static>,
 }
@@ -22,13 +22,8 @@ pub(super) struct Encoder {
 impl Encoder {
     /// Returns the record of an event; it is valid until the next call.
     pub(super) fn encode(&mut self, event: &EventRef<'_>) -> &[u8] {
-        let head = Head::new(
-            &event.id.0,
-            &event.pubkey.0,
-            &event.sig.0,
-            event.created_at,
-            event.kind.0,
-        );
+        let head =
+            Head::new(&event.id.0, &event.pubkey.0, &event.sig.0, event.created_at, event.kind.0);
         let builder = &mut self.builder;
         builder.reset();
         let content = (!event.content.is_empty()).then(|| builder.create_vector(event.content));
