@@ -1,0 +1,41 @@
+//! The operating system's limits. The only module that knows libc.
+
+use std::io;
+
+/// Returns how many cores this process may run on; at least 1.
+pub fn core_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Raises the number of files this process may open towards `wanted`, as far as the system lets it,
+/// and returns what the limit is then.
+pub fn raise_open_file_limit(wanted: u64) -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for one `rlimit`, which the call fills in.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur >= wanted {
+        return Ok(limit.rlim_cur);
+    }
+    limit.rlim_cur = wanted.min(limit.rlim_max);
+    // SAFETY: `limit` is an initialised `rlimit`, which the call only reads.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_open_file_limit_never_sinks_and_stays_within_what_is_possible() {
+        let before = raise_open_file_limit(0).expect("the limit can be read");
+        let after = raise_open_file_limit(u64::MAX).expect("the limit can be raised");
+        assert!(after >= before);
+        assert_eq!(raise_open_file_limit(1).expect("the limit can be read"), after);
+        assert!(core_count() >= 1);
+    }
+}
