@@ -1,1 +1,3 @@
 //! Chappe.
+
+pub mod net;
