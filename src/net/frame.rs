@@ -372,3 +372,351 @@ const HEADER_BYTES_MAX: usize = 10;
 const FIN_BIT: u8 = 0x80;
 const LENGTH_IS_U16: u8 = 126;
 const LENGTH_IS_U64: u8 = 127;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{client_frame, print_seed};
+    use super::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Owned {
+        Text(String),
+        Binary,
+        Ping(Vec<u8>),
+        Pong,
+        Close(Option<u16>),
+    }
+
+    impl From<Item<'_>> for Owned {
+        fn from(item: Item<'_>) -> Self {
+            match item {
+                Item::Text(text) => Owned::Text(text.to_owned()),
+                Item::Binary => Owned::Binary,
+                Item::Ping(payload) => Owned::Ping(payload.to_vec()),
+                Item::Pong => Owned::Pong,
+                Item::Close(code) => Owned::Close(code.map(u16::from)),
+            }
+        }
+    }
+
+    type Outcome = (Vec<Owned>, Option<Fault>);
+
+    /// Feeds `pieces` one after the other; `stop` decides after which items the sink stops.
+    fn decode(pieces: &[&[u8]], max: usize, mut stop: impl FnMut() -> bool) -> Outcome {
+        let mut decoder = Decoder::new(max, Vec::new());
+        let mut items = Vec::new();
+        for piece in pieces {
+            let mut received = piece.to_vec();
+            loop {
+                let fed = decoder.feed(&mut received, &mut |item| {
+                    items.push(Owned::from(item));
+                    if stop() { Then::Stop } else { Then::Next }
+                });
+                if let Err(fault) = fed {
+                    return (items, Some(fault));
+                }
+                received.clear();
+                if !decoder.is_stopped() {
+                    break;
+                }
+            }
+        }
+        (items, None)
+    }
+
+    fn decode_whole(bytes: &[u8]) -> Outcome {
+        decode(&[bytes], 300, || false)
+    }
+
+    /// The dumb model: everything at once, byte by byte, out of RFC 6455 alone.
+    fn model(bytes: &[u8], max: usize) -> Outcome {
+        let mut items = Vec::new();
+        let mut message: Option<(u8, Vec<u8>)> = None;
+        let mut at = 0;
+        loop {
+            let before = message.as_ref().map(|(_, payload)| payload.len());
+            let (fin, opcode, payload) = match model_frame(bytes, &mut at, before, max) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return (items, None),
+                Err(fault) => return (items, Some(fault)),
+            };
+            let item = match opcode {
+                9 => Ok(Owned::Ping(payload)),
+                10 => Ok(Owned::Pong),
+                8 => model_close(&payload),
+                _ => {
+                    let (_, whole) = message.get_or_insert((opcode, Vec::new()));
+                    whole.extend(payload);
+                    if !fin {
+                        continue;
+                    }
+                    match message.take().expect("inserted above") {
+                        (1, whole) => {
+                            String::from_utf8(whole).map(Owned::Text).map_err(|_| Fault::Utf8)
+                        }
+                        _ => Ok(Owned::Binary),
+                    }
+                }
+            };
+            match item {
+                Ok(item) => items.push(item),
+                Err(fault) => return (items, Some(fault)),
+            }
+        }
+    }
+
+    type ModelFrame = (bool, u8, Vec<u8>);
+
+    fn model_frame(
+        bytes: &[u8],
+        at: &mut usize,
+        before: Option<usize>,
+        max: usize,
+    ) -> Result<Option<ModelFrame>, Fault> {
+        let rest = &bytes[*at..];
+        if rest.len() < 2 {
+            return Ok(None);
+        }
+        let length_bytes = match rest[1] & 0x7f {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let is_masked = rest[1] & 0x80 != 0;
+        let start = 2 + length_bytes + if is_masked { 4 } else { 0 };
+        if rest.len() < start {
+            return Ok(None);
+        }
+        let mut len = u128::from(rest[1] & 0x7f);
+        if length_bytes > 0 {
+            len = rest[2..2 + length_bytes].iter().fold(0, |sum, b| sum << 8 | u128::from(*b));
+        }
+        let (fin, opcode) = (rest[0] & 0x80 != 0, rest[0] & 0x0f);
+        if ![0, 1, 2, 8, 9, 10].contains(&opcode) {
+            return Err(Fault::Protocol("reserved opcode"));
+        }
+        if rest[0] & 0x70 != 0 {
+            return Err(Fault::Protocol("reserved bit is set"));
+        }
+        if !is_masked {
+            return Err(Fault::Protocol("frame is not masked"));
+        }
+        match (opcode, before) {
+            (8.., _) if !fin => return Err(Fault::Protocol("control frame is fragmented")),
+            (8.., _) if len > 125 => return Err(Fault::Protocol("control frame is too long")),
+            (0, None) => return Err(Fault::Protocol("nothing to continue")),
+            (1 | 2, Some(_)) => return Err(Fault::Protocol("message inside a message")),
+            (0..=2, _) if len + before.unwrap_or(0) as u128 > max as u128 => {
+                return Err(Fault::TooLong);
+            }
+            _ => {}
+        }
+        let end = start + len as usize;
+        if rest.len() < end {
+            return Ok(None);
+        }
+        let mask = &rest[start - 4..start];
+        let payload = (start..end).map(|i| rest[i] ^ mask[(i - start) % 4]).collect();
+        *at += end;
+        Ok(Some((fin, opcode, payload)))
+    }
+
+    fn model_close(payload: &[u8]) -> Result<Owned, Fault> {
+        if payload.is_empty() {
+            return Ok(Owned::Close(None));
+        }
+        if payload.len() == 1 {
+            return Err(Fault::Protocol("close code is cut off"));
+        }
+        let code = u16::from_be_bytes([payload[0], payload[1]]);
+        if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+            return Err(Fault::Protocol("close code is reserved"));
+        }
+        std::str::from_utf8(&payload[2..]).map_err(|_| Fault::Utf8)?;
+        Ok(Owned::Close(Some(code)))
+    }
+
+    /// Mostly legal frames, so that long runs get past the first.
+    fn random_stream(random: &mut fastrand::Rng) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut is_open = false;
+        for _ in 0..random.usize(1..12) {
+            let mut fin = random.u8(0..3) > 0;
+            let opcode = match random.u8(0..10) {
+                0..6 if is_open => 0,
+                0..6 => random.u8(1..3),
+                6..8 => 9,
+                8 => 10,
+                _ => random.choice([8, 9, 10]).expect("not empty"),
+            };
+            fin |= opcode >= 8;
+            if opcode < 8 {
+                is_open = !fin;
+            }
+            let len = random.choice([0, 1, 3, 20, 125, 126, 200]).expect("not empty");
+            let len = if opcode < 8 { len } else { len.min(125) };
+            let mut payload: Vec<u8> =
+                "a\u{e9}\u{20ac}\u{1f600}".bytes().cycle().take(len).collect();
+            if opcode == 8 && len >= 2 {
+                let code = random.choice([1000, 1005, 1016, 3000, 4999, 999]).expect("not empty");
+                payload[..2].copy_from_slice(&u16::to_be_bytes(code));
+            }
+            let first = opcode | if fin { 0x80 } else { 0 };
+            bytes.extend(client_frame(first, random.u32(..).to_be_bytes(), &payload));
+        }
+        if random.u8(0..4) == 0 {
+            let at = random.usize(0..bytes.len());
+            bytes[at] ^= 1 << random.u8(0..8);
+        }
+        if random.u8(0..4) == 0 {
+            bytes.truncate(random.usize(0..=bytes.len()));
+        }
+        bytes
+    }
+
+    #[test]
+    fn random_streams_in_random_pieces_decode_like_the_model() {
+        let mut random = fastrand::Rng::with_seed(print_seed());
+        let mut item_count = 0;
+        for round in 0..20_000 {
+            let bytes = random_stream(&mut random);
+            let expected = model(&bytes, 300);
+            item_count += expected.0.len();
+            let mut pieces = Vec::new();
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (piece, later) = rest.split_at(random.usize(1..=rest.len().min(250)));
+                pieces.push(piece);
+                rest = later;
+            }
+            let stop_one_in = random.u8(1..6);
+            let found = decode(&pieces, 300, || random.u8(0..stop_one_in) == 0);
+            assert_eq!(found, expected, "round {round}, pieces {pieces:?}");
+        }
+        assert!(item_count > 20_000, "the generator makes too few whole messages: {item_count}");
+    }
+
+    #[test]
+    fn a_stream_decodes_alike_split_at_every_position_and_byte_by_byte() {
+        let mut bytes = Vec::new();
+        bytes.extend(client_frame(0x81, [1, 2, 3, 4], "gr\u{fc}n".as_bytes()));
+        bytes.extend(client_frame(0x01, [9, 8, 7, 6], b"first,"));
+        bytes.extend(client_frame(0x89, [0, 0, 0, 1], b"between"));
+        bytes.extend(client_frame(0x00, [5, 5, 5, 5], &[]));
+        bytes.extend(client_frame(0x80, [9, 9, 9, 9], &[b'x'; 200]));
+        bytes.extend(client_frame(0x82, [1, 1, 1, 1], &[0xff; 5]));
+        bytes.extend(client_frame(0x88, [7, 7, 7, 7], &[0x03, 0xe8, b'o', b'k']));
+        let expected = model(&bytes, 300);
+        assert_eq!(expected.0.len(), 5);
+        assert_eq!(expected.1, None);
+        for at in 0..=bytes.len() {
+            let (first, second) = bytes.split_at(at);
+            assert_eq!(decode(&[first, second], 300, || false), expected, "split at {at}");
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(decode(&single, 300, || false), expected);
+    }
+
+    #[test]
+    fn faults_are_told_by_their_rule() {
+        let frame = |first, payload: &[u8]| client_frame(first, [3, 1, 4, 1], payload);
+        let check = |bytes: &[u8], expected| {
+            let (items, fault) = decode_whole(bytes);
+            assert!(items.is_empty(), "{items:?}");
+            assert_eq!(fault, Some(expected), "{bytes:?}");
+        };
+        check(&[0x81, 0x02, b'h', b'i'], Fault::Protocol("frame is not masked"));
+        for bit in [0x40, 0x20, 0x10] {
+            check(&frame(0x81 | bit, b"hi"), Fault::Protocol("reserved bit is set"));
+        }
+        check(&frame(0x83, b"hi"), Fault::Protocol("reserved opcode"));
+        check(&frame(0x8b, b"hi"), Fault::Protocol("reserved opcode"));
+        check(&frame(0x09, b"hi"), Fault::Protocol("control frame is fragmented"));
+        check(&frame(0x89, &[0; 126]), Fault::Protocol("control frame is too long"));
+        check(&frame(0x80, b"hi"), Fault::Protocol("nothing to continue"));
+        let nested = [frame(0x01, b"a"), frame(0x81, b"b")].concat();
+        check(&nested, Fault::Protocol("message inside a message"));
+        check(&frame(0x81, b"\xc3\x28"), Fault::Utf8);
+        check(&frame(0x88, b"\x03\xe8\xff"), Fault::Utf8);
+        check(&frame(0x88, b"\x03"), Fault::Protocol("close code is cut off"));
+        check(&frame(0x88, b"\x03\xed"), Fault::Protocol("close code is reserved"));
+        check(&frame(0x81, &[b'x'; 301]), Fault::TooLong);
+        let huge = [0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+        check(&huge, Fault::TooLong);
+    }
+
+    #[test]
+    fn the_longest_message_passes_whole_and_in_fragments() {
+        let text = "x".repeat(300);
+        let whole = client_frame(0x81, [1, 2, 3, 4], text.as_bytes());
+        assert_eq!(decode_whole(&whole), (vec![Owned::Text(text.clone())], None));
+        let (first, second) = text.as_bytes().split_at(120);
+        let mut parts = client_frame(0x01, [1, 2, 3, 4], first);
+        parts.extend(client_frame(0x80, [1, 2, 3, 4], second));
+        assert_eq!(decode_whole(&parts), (vec![Owned::Text(text.clone())], None));
+        let mut one_more = client_frame(0x01, [1, 2, 3, 4], first);
+        one_more.extend(client_frame(0x80, [1, 2, 3, 4], &[b'x'; 181]));
+        assert_eq!(decode_whole(&one_more), (vec![], Some(Fault::TooLong)));
+    }
+
+    #[test]
+    fn an_oversize_frame_is_refused_before_its_payload_is_kept() {
+        let frame = client_frame(0x81, [1, 2, 3, 4], &[b'x'; 400]);
+        let (_, fault) = decode(&[&frame[..4], &frame[4..8]], 300, || false);
+        assert_eq!(fault, Some(Fault::TooLong));
+    }
+
+    #[test]
+    fn nothing_is_kept_when_all_messages_are_whole() {
+        let mut decoder = Decoder::new(300, Vec::new());
+        let frame = client_frame(0x81, [1, 2, 3, 4], b"hello");
+        let (first, second) = frame.split_at(3);
+        for piece in [first, second, &frame] {
+            decoder.feed(&mut piece.to_vec(), &mut |_| Then::Next).expect("legal frames");
+        }
+        assert_eq!(decoder.kept.capacity(), 0);
+        assert!(decoder.fragments.is_none());
+    }
+
+    #[test]
+    fn unmasking_is_its_own_inverse_at_every_length() {
+        let mask = [0x12, 0x34, 0x56, 0x78];
+        for len in 0..70_usize {
+            let plain: Vec<u8> = (0..len as u8).collect();
+            let expected: Vec<u8> =
+                plain.iter().enumerate().map(|(index, byte)| byte ^ mask[index % 4]).collect();
+            let mut bytes = plain.clone();
+            unmask(&mut bytes, mask);
+            assert_eq!(bytes, expected);
+            unmask(&mut bytes, mask);
+            assert_eq!(bytes, plain);
+        }
+    }
+
+    #[test]
+    fn written_text_frames_are_what_tungstenite_would_write() {
+        for len in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
+            let payload = vec![b'x'; len];
+            let mut expected = b"before".to_vec();
+            FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() }
+                .format(len as u64, &mut expected)
+                .expect("a Vec takes every write");
+            expected.extend_from_slice(&payload);
+            let mut framed = b"before".to_vec();
+            write_text_frame_header(&mut framed, len);
+            framed.extend_from_slice(&payload);
+            assert_eq!(framed, expected, "header for {len}");
+            let mut rendered = b"before".to_vec();
+            write_text_frame(&mut rendered, |out| out.extend_from_slice(&payload));
+            assert_eq!(rendered, expected, "frame around {len}");
+        }
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_at_a_character() {
+        let mut out = Vec::new();
+        write_close_frame(&mut out, Some(CloseCode::Away), &"\u{20ac}".repeat(60));
+        assert_eq!(out[..4], [0x88, 125, 0x03, 0xe9]);
+        assert_eq!(std::str::from_utf8(&out[4..]).map(|reason| reason.chars().count()), Ok(41));
+    }
+}

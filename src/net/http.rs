@@ -254,3 +254,101 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const STAGE_DURATION_MAX: Duration = Duration::from_secs(120);
 /// Sixteen bytes in base64.
 const KEY_LEN: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Client, TestRelay, options, upgrade_request};
+
+    fn head_of(relay: &TestRelay, request: &str) -> String {
+        let mut client = Client::connect(relay.address);
+        client.send(request);
+        client.head()
+    }
+
+    #[test]
+    fn an_upgrade_is_accepted_at_the_root_in_every_form() {
+        let relay = TestRelay::start(options());
+        for target in ["/", "/?x=1", "http://relay", "http://relay/", "http://relay?x=/y"] {
+            let head = head_of(&relay, &upgrade_request(target));
+            assert!(head.starts_with("HTTP/1.1 101 "), "{target}: {head}");
+            assert!(head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+            assert!(!head.contains("content-length"), "{head}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_is_404_on_every_other_path() {
+        let relay = TestRelay::start(options());
+        for target in ["/x", "//", "/./", "/x?y=/", "http://relay/x"] {
+            let head = head_of(&relay, &upgrade_request(target));
+            assert!(head.starts_with("HTTP/1.1 404 "), "{target}: {head}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_upgrade_is_told_what_is_wrong() {
+        let relay = TestRelay::start(options());
+        let good = upgrade_request("/");
+        let check = |from: &str, to: &str, status: &str| {
+            assert!(good.contains(from), "{from}");
+            let head = head_of(&relay, &good.replace(from, to));
+            assert!(head.starts_with(status), "{to}: {head}");
+        };
+        check("Version: 13", "Version: 8", "HTTP/1.1 426 ");
+        check("Sec-WebSocket-Version: 13\r\n", "", "HTTP/1.1 426 ");
+        check("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", "", "HTTP/1.1 400 ");
+        check("dGhlIHNhbXBsZSBub25jZQ==", "short", "HTTP/1.1 400 ");
+        check("GET / ", "POST / ", "HTTP/1.1 405 ");
+        check("HTTP/1.1", "HTTP/1.0", "HTTP/1.0 400 ");
+    }
+
+    #[test]
+    fn other_requests_are_answered_by_the_site() {
+        let relay = TestRelay::start(options());
+        let mut client = Client::connect(relay.address);
+        let accept_and_answer = [
+            ("application/nostr+json", true),
+            ("application/nostr+json, */*", true),
+            ("text/html;q=0.9, Application/Nostr+JSON ; q=0.5", true),
+            ("application/nostr+json;q=0", false),
+            ("application/nostr+json;q=0.0, text/html", false),
+            ("text/html, */*", false),
+            ("application/nostr+jsonx", false),
+        ];
+        for (accept, expected) in accept_and_answer {
+            client.send(format!("GET /a?b HTTP/1.1\r\nHost: r\r\nAccept: {accept}\r\n\r\n"));
+            let head = client.head();
+            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+            let mut body = vec![0; format!("GET /a {expected}\n").len()];
+            std::io::Read::read_exact(&mut client.stream, &mut body).expect("a body");
+            assert_eq!(String::from_utf8_lossy(&body), format!("GET /a {expected}\n"), "{accept}");
+        }
+    }
+
+    #[test]
+    fn an_upgrade_to_something_else_is_a_plain_request() {
+        let relay = TestRelay::start(options());
+        let head = head_of(&relay, &upgrade_request("/").replace("WebSocket\r\n", "h2c\r\n"));
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    }
+
+    #[test]
+    fn a_head_without_end_is_refused() {
+        let relay = TestRelay::start(options());
+        let mut client = Client::connect(relay.address);
+        client.send(format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(super::HEAD_BYTES_MAX)));
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.1 431 "), "{head}");
+    }
+
+    #[test]
+    fn a_client_that_does_not_ask_is_hung_up_on() {
+        let mut options = options();
+        options.header_deadline = std::time::Duration::from_millis(20);
+        let relay = TestRelay::start(options);
+        let mut client = Client::connect(relay.address);
+        client.send("GET / HT");
+        client.head();
+        client.end();
+    }
+}

@@ -330,3 +330,88 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Connections of one core that may be busy being told 503.
 const REFUSALS_MAX: usize = 256;
 const SHUTDOWN_REASON: &str = "relay is shutting down";
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::super::testing::{Client, TestRelay, Told, options, text_frame, upgrade_request};
+    use super::super::websocket::Ending;
+    use super::*;
+
+    #[test]
+    fn all_listeners_share_the_port_the_first_one_got() {
+        for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+            let listeners = listen(SocketAddr::new(ip, 0), 3).expect("a free port");
+            let address = listeners[0].local_addr().expect("bound");
+            assert_ne!(address.port(), 0);
+            assert_eq!(listeners.len(), 3);
+            for listener in &listeners {
+                assert_eq!(listener.local_addr().expect("bound"), address);
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_with_a_hint() {
+        let first = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 2).expect("a free port");
+        let address = first[0].local_addr().expect("bound");
+        let error = listen(address, 1).expect_err("the port is taken");
+        assert!(error.to_string().starts_with(&format!("listen on {address}: ")), "{error}");
+        assert!(error.hint().expect("a hint").contains("another process"));
+    }
+
+    #[test]
+    fn above_the_limit_connections_get_503_until_a_place_is_free() {
+        let mut options = options();
+        options.places = Arc::new(Places::new(1));
+        let places = Arc::clone(&options.places);
+        let relay = TestRelay::start(options);
+        let mut first = relay.client();
+        assert_eq!(places.taken(), 1);
+        let mut second = Client::connect(relay.address);
+        second.send(upgrade_request("/"));
+        let head = second.head();
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        assert!(head.contains("connection: close"), "{head}");
+        first.send(text_frame("still there"));
+        assert_eq!(first.text(), "still there");
+        drop(first);
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Client));
+        // The place is given back with the task, shortly after the conversation's end.
+        while places.taken() > 0 {
+            std::thread::yield_now();
+        }
+        relay.client();
+    }
+
+    #[test]
+    fn a_shutdown_closes_every_connection_with_1001() {
+        let mut relay = TestRelay::start(options());
+        let mut clients = [relay.client(), relay.client(), relay.client()];
+        relay.begin_shutdown();
+        for client in &mut clients {
+            assert_eq!(client.close_code(), 1001);
+            client.send([0x88, 0x80, 0, 0, 0, 0]);
+            client.end();
+            assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
+        }
+    }
+
+    #[test]
+    fn a_shutdown_does_not_wait_for_a_client_that_says_nothing() {
+        let mut options = options();
+        options.close_deadline = Duration::from_millis(20);
+        let mut relay = TestRelay::start(options);
+        let _silent = relay.client();
+        relay.begin_shutdown();
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
+    }
+
+    #[test]
+    fn only_errors_of_one_connection_go_on_at_once() {
+        assert!(is_of_one_connection(&io::ErrorKind::ConnectionAborted.into()));
+        let too_many_files = io::Error::from_raw_os_error(24);
+        assert!(!is_of_one_connection(&too_many_files), "{too_many_files}");
+    }
+}

@@ -14,6 +14,9 @@ mod listener;
 mod outbound;
 mod websocket;
 
+#[cfg(test)]
+mod testing;
+
 pub use frame::{write_text_frame, write_text_frame_header};
 pub use http::{RequestHead, Response, Site};
 pub use hyper::body::Bytes;

@@ -351,3 +351,179 @@ const SHARE_BYTES_MIN: usize = 2 * 1024;
 const WRITE_SLICES_MAX: usize = 32;
 
 const _: () = assert!(SHARE_BYTES_MIN <= OPEN_BYTES_MAX, "a shared chunk may be a full chunk");
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::super::testing::print_seed;
+    use super::*;
+
+    const LIMITS: OutboundLimits =
+        OutboundLimits { bytes_high: 1000, bytes_low: 200, bytes_max: 100_000 };
+
+    /// Takes up to `room` bytes, then is pending.
+    #[derive(Default)]
+    struct Sink {
+        room: usize,
+        taken: Vec<u8>,
+        calls: usize,
+    }
+
+    impl AsyncWrite for Sink {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.calls += 1;
+            let count = bytes.len().min(self.room);
+            self.room -= count;
+            self.taken.extend_from_slice(&bytes[..count]);
+            if count == 0 { Poll::Pending } else { Poll::Ready(Ok(count)) }
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let flat: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+            self.as_mut().poll_write(context, &flat)
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn write_to(outbound: &Outbound, sink: &mut Sink, room: usize) -> bool {
+        sink.room = room;
+        let mut context = Context::from_waker(Waker::noop());
+        outbound.poll_write(sink, &mut context).is_ready()
+    }
+
+    fn frame_of(payload: &[u8]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        frame::write_text_frame_header(&mut frame, payload.len());
+        frame.extend_from_slice(payload);
+        frame
+    }
+
+    #[test]
+    fn frames_leave_in_order_however_they_are_pushed_and_written() {
+        let mut random = fastrand::Rng::with_seed(print_seed());
+        for _ in 0..300 {
+            let limits = OutboundLimits { bytes_max: usize::MAX, ..LIMITS };
+            let (outbound, mut sink) = (Outbound::new(limits), Sink::default());
+            let mut expected = Vec::new();
+            for _ in 0..random.usize(1..60) {
+                let len = random.choice([0, 3, 100, 130, 3000, 40_000]).expect("not empty");
+                let payload: Vec<u8> = (0..len).map(|_| random.u8(..)).collect();
+                expected.extend(frame_of(&payload));
+                match random.u8(0..4) {
+                    0 => outbound.push_text(&payload),
+                    1 => {
+                        let (a, b) = payload.split_at(random.usize(0..=len));
+                        outbound.push_text_parts(&[a, b]);
+                    }
+                    2 => outbound.push_text_with(|out| out.extend_from_slice(&payload)),
+                    _ => outbound.push_frames(frame_of(&payload)),
+                }
+                if random.bool() {
+                    write_to(&outbound, &mut sink, random.usize(0..50_000));
+                }
+                assert_eq!(outbound.queued_bytes(), expected.len() - sink.taken.len());
+            }
+            assert!(write_to(&outbound, &mut sink, usize::MAX));
+            assert!(sink.taken == expected, "the bytes differ");
+            let queue = outbound.0.borrow();
+            assert_eq!((queue.chunks.capacity(), queue.open.capacity()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_burst_of_small_answers_is_one_write() {
+        let (outbound, mut sink) = (Outbound::new(LIMITS), Sink::default());
+        for _ in 0..50 {
+            outbound.push_text(b"[\"OK\"]");
+        }
+        assert!(write_to(&outbound, &mut sink, usize::MAX));
+        assert_eq!(sink.calls, 1);
+    }
+
+    #[test]
+    fn congestion_begins_at_high_water_and_ends_once_at_low_water() {
+        let (outbound, mut sink) = (Outbound::new(LIMITS), Sink::default());
+        outbound.push_text(&[b'x'; 995]);
+        assert!(!outbound.is_congested());
+        outbound.push_text(&[b'x'; 1]);
+        assert!(outbound.is_congested());
+        assert!(!write_to(&outbound, &mut sink, 1002 - 201));
+        assert!(!outbound.take_drained());
+        assert!(outbound.is_congested());
+        assert!(!write_to(&outbound, &mut sink, 1));
+        assert!(outbound.take_drained());
+        assert!(!outbound.is_congested());
+        assert!(!outbound.take_drained());
+    }
+
+    #[test]
+    fn more_than_the_maximum_throws_the_queue_away() {
+        let outbound = Outbound::new(LIMITS);
+        outbound.push_frames(vec![0; LIMITS.bytes_max]);
+        assert_eq!(outbound.standing(), Standing::Open);
+        outbound.push_text(b"");
+        assert_eq!(outbound.standing(), Standing::Overflowed);
+        outbound.push_text(b"ignored");
+        outbound.close(CloseCode::Normal, "");
+        outbound.abort();
+        assert_eq!(outbound.standing(), Standing::Overflowed);
+        assert_eq!(outbound.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        let (outbound, mut sink) = (Outbound::new(LIMITS), Sink::default());
+        outbound.push_text(b"last");
+        outbound.close(CloseCode::Away, "bye");
+        outbound.close(CloseCode::Normal, "");
+        outbound.push_text(b"ignored");
+        outbound.push_frames(vec![0; 5000]);
+        outbound.push_control(Control::Pong, b"ignored");
+        assert!(!outbound.is_open());
+        assert!(write_to(&outbound, &mut sink, usize::MAX));
+        assert_eq!(sink.taken, b"\x81\x04last\x88\x05\x03\xe9bye");
+    }
+
+    #[test]
+    fn a_sleeping_task_is_woken_once_for_many_pushes() {
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&count));
+        let outbound = Outbound::new(LIMITS);
+        let woken = || count.0.load(Ordering::Relaxed);
+        outbound.calm();
+        outbound.watch(&waker);
+        outbound.push_text(b"1");
+        outbound.push_text(b"2");
+        assert_eq!(woken(), 1);
+        outbound.calm();
+        outbound.push_text(b"3");
+        assert_eq!(woken(), 1);
+        // What came between the last look and falling asleep is not slept over.
+        outbound.watch(&waker);
+        assert_eq!(woken(), 2);
+    }
+}

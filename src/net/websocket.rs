@@ -386,3 +386,319 @@ const READS_PER_POLL: usize = 4;
 const WRITES_PER_READ: usize = 4;
 /// Ping periods without a byte from the peer after which it counts as gone.
 const SILENT_PERIODS_MAX: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use tungstenite::Message;
+
+    use super::super::testing::{
+        Client, Order, TestRelay, Told, client_frame, options, text_frame, upgrade_request,
+    };
+    use super::super::{NetOptions, OutboundLimits};
+    use super::*;
+
+    const MASK: [u8; 4] = [0xde, 0xad, 0xbe, 0xef];
+
+    fn relay() -> TestRelay {
+        TestRelay::start(options())
+    }
+
+    #[test]
+    fn texts_of_every_size_are_echoed_to_an_ordinary_client() {
+        let relay = relay();
+        let mut client = relay.tungstenite();
+        for len in [0, 1, 125, 126, 65_535, 65_536, 300_000, 1 << 20] {
+            let text = "z".repeat(len);
+            client.send(Message::text(text.clone())).expect("sent");
+            assert!(client.read().expect("echoed") == Message::text(text), "{len} bytes");
+        }
+        client.close(None).expect("sent");
+        assert!(client.read().expect("a close frame").is_close());
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Client));
+    }
+
+    #[test]
+    fn a_pipeline_of_messages_is_answered_in_order() {
+        let (_relay, mut client) = relay_client();
+        let burst: Vec<u8> = (0..5000).flat_map(|n| text_frame(&format!("message {n}"))).collect();
+        let mut sender = client.stream.try_clone().expect("a second handle");
+        let sending = std::thread::spawn(move || {
+            std::io::Write::write_all(&mut sender, &burst).expect("the relay reads")
+        });
+        for n in 0..5000 {
+            assert_eq!(client.text(), format!("message {n}"));
+        }
+        sending.join().expect("sent");
+    }
+
+    fn relay_client() -> (TestRelay, Client) {
+        let relay = relay();
+        let client = relay.client();
+        (relay, client)
+    }
+
+    #[test]
+    fn a_message_in_single_bytes_is_one_message() {
+        let (_relay, mut client) = relay_client();
+        for byte in text_frame("hello") {
+            client.send([byte]);
+        }
+        assert_eq!(client.text(), "hello");
+    }
+
+    #[test]
+    fn frames_that_came_with_the_handshake_are_not_lost() {
+        let relay = relay();
+        let mut client = Client::connect(relay.address);
+        let mut all = upgrade_request("/").into_bytes();
+        all.extend(text_frame("early"));
+        all.extend(&text_frame("half")[..5]);
+        client.send(all);
+        client.head();
+        assert_eq!(client.text(), "early");
+        client.send(&text_frame("half")[5..]);
+        assert_eq!(client.text(), "half");
+    }
+
+    #[test]
+    fn fragments_are_joined_and_a_ping_between_them_is_answered_first() {
+        let (_relay, mut client) = relay_client();
+        client.send(client_frame(0x01, MASK, b"one "));
+        client.send(client_frame(0x89, MASK, b"are you there"));
+        client.send(client_frame(0x00, MASK, b"two "));
+        client.send(client_frame(0x8a, MASK, b"unasked"));
+        client.send(client_frame(0x80, MASK, b"three"));
+        assert_eq!(client.frame(), (0x8a, b"are you there".to_vec()));
+        assert_eq!(client.text(), "one two three");
+    }
+
+    #[test]
+    fn all_messages_of_one_read_are_one_burst() {
+        let (relay, mut client) = relay_client();
+        // The kernel hands over a segment of loopback whole.
+        client.send(["a", "b", "c"].map(text_frame).concat());
+        for expected in ["a", "b", "c"] {
+            assert_eq!(client.text(), expected);
+        }
+        assert_eq!(relay.told.recv(), Ok(Told::BurstEnd(3)));
+    }
+
+    #[test]
+    fn binary_is_told_and_the_connection_stays() {
+        let (_relay, mut client) = relay_client();
+        client.send(client_frame(0x82, MASK, &[0xff; 10]));
+        assert_eq!(client.text(), "binary");
+        client.send(text_frame("on"));
+        assert_eq!(client.text(), "on");
+    }
+
+    #[test]
+    fn a_violation_is_answered_with_its_close_code_and_then_the_end() {
+        let check = |bytes: &[u8], code| {
+            let (relay, mut client) = relay_client();
+            client.send(text_frame("before"));
+            client.send(bytes);
+            assert_eq!(client.text(), "before");
+            assert_eq!(client.close_code(), code);
+            client.end();
+            drop(client);
+            assert_eq!(relay.next_told(), Told::Closed(Ending::Violation));
+        };
+        check(b"\x81\x02hi", 1002);
+        check(&client_frame(0xc1, MASK, b"hi"), 1002);
+        check(&client_frame(0x80, MASK, b"hi"), 1002);
+        check(&client_frame(0x89, MASK, &[0; 126]), 1002);
+        check(&client_frame(0x88, MASK, &[1]), 1002);
+        check(&client_frame(0x81, MASK, b"\xed\xa0\x80"), 1007);
+        check(&[client_frame(0x01, MASK, b"\xc3"), client_frame(0x80, MASK, b"x")].concat(), 1007);
+    }
+
+    #[test]
+    fn a_character_split_between_fragments_is_whole() {
+        let (_relay, mut client) = relay_client();
+        client.send(client_frame(0x01, MASK, b"\xc3"));
+        client.send(client_frame(0x80, MASK, b"\xa9"));
+        assert_eq!(client.text(), "\u{e9}");
+    }
+
+    #[test]
+    fn too_long_a_message_is_told_and_closed_with_1009_while_others_go_on() {
+        let options = NetOptions { message_bytes_max: 1000, ..options() };
+        let relay = TestRelay::start(options);
+        let mut other = relay.client();
+        let mut client = relay.client();
+        // Far more than the sockets buffer: the client still sends when the answer is written.
+        let huge = text_frame(&"x".repeat(20 << 20));
+        let mut sender = client.stream.try_clone().expect("a second handle");
+        let sending = std::thread::spawn(move || std::io::Write::write_all(&mut sender, &huge));
+        assert_eq!(client.text(), "too long");
+        assert_eq!(client.close_code(), 1009);
+        client.end();
+        assert!(sending.join().expect("no panic").is_ok(), "the rest was read and thrown away");
+        drop(client);
+        assert_eq!(relay.next_told(), Told::TooLong);
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Violation));
+        other.send(text_frame(&"x".repeat(1000)));
+        assert_eq!(other.text().len(), 1000);
+    }
+
+    #[test]
+    fn a_close_is_echoed_with_its_code_after_the_answers() {
+        for (payload, code) in [(&b"\x03\xe8bye"[..], 1000), (&b"\x0f\xa0"[..], 4000), (b"", 0)] {
+            let (relay, mut client) = relay_client();
+            client.send([text_frame("last"), client_frame(0x88, MASK, payload)].concat());
+            assert_eq!(client.text(), "last");
+            assert_eq!(client.close_code(), code);
+            client.end();
+            assert_eq!(relay.next_told(), Told::Closed(Ending::Client));
+        }
+    }
+
+    #[test]
+    fn a_conversation_can_close_and_later_messages_are_ignored() {
+        for command in ["close", "close with reason"] {
+            let (relay, mut client) = relay_client();
+            client.send(["answer", command, "ignored"].map(text_frame).concat());
+            assert_eq!(client.text(), "answer");
+            assert_eq!(client.close_code(), 1008);
+            client.send([text_frame("ignored"), client_frame(0x88, MASK, b"\x03\xf0")].concat());
+            client.end();
+            assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
+        }
+    }
+
+    #[test]
+    fn a_closing_handshake_ends_at_its_deadline() {
+        let options = NetOptions { close_deadline: Duration::from_millis(20), ..options() };
+        let relay = TestRelay::start(options);
+        let mut client = relay.client();
+        client.send(text_frame("close"));
+        assert_eq!(client.close_code(), 1008);
+        client.end();
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
+    }
+
+    #[test]
+    fn an_idle_client_is_pinged_and_stays_as_long_as_it_answers() {
+        let options = NetOptions { ping_period: Duration::from_millis(20), ..options() };
+        let relay = TestRelay::start(options);
+        let mut client = relay.client();
+        for _ in 0..10 {
+            assert_eq!(client.frame(), (0x89, Vec::new()));
+            client.send(client_frame(0x8a, MASK, b""));
+        }
+        client.send(text_frame("alive"));
+        while client.frame() != (0x81, b"alive".to_vec()) {}
+    }
+
+    #[test]
+    fn a_silent_client_is_given_up() {
+        let options = NetOptions { ping_period: Duration::from_millis(20), ..options() };
+        let relay = TestRelay::start(options);
+        let mut client = relay.client();
+        let mut rest = Vec::new();
+        client.stream.read_to_end(&mut rest).expect("an orderly end");
+        assert_eq!(rest, [0x89, 0, 0x89, 0], "two pings before the end");
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Silent));
+    }
+
+    #[test]
+    fn a_client_that_hangs_up_is_told_as_such() {
+        let (relay, client) = relay_client();
+        drop(client);
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Client));
+    }
+
+    #[test]
+    fn an_aborted_connection_ends_at_once() {
+        let (relay, mut client) = relay_client();
+        relay.order(Order::Abort);
+        client.end();
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
+    }
+
+    #[test]
+    fn a_slow_reader_is_dropped_at_the_maximum_and_others_stay_fast() {
+        let outbound = OutboundLimits { bytes_high: 8 << 20, bytes_low: 0, bytes_max: 8 << 20 };
+        let relay = TestRelay::start(NetOptions { outbound, ..options() });
+        let _slow = relay.client();
+        let mut fast = relay.client();
+        // The kernel buffers some megabytes for the slow one; the queue then grows to its bound.
+        let mut pushed = 0;
+        let ending = loop {
+            relay.order(Order::PushMebibyte);
+            pushed += 1;
+            assert_eq!(fast.frame().1.len(), 1 << 20);
+            fast.send(text_frame("still fast"));
+            assert_eq!(fast.text(), "still fast");
+            let told = relay.told.try_iter().find(|told| matches!(told, Told::Closed(_)));
+            if let Some(ending) = told {
+                break ending;
+            }
+            assert!(pushed < 200, "the slow reader was never dropped");
+        };
+        assert!(pushed > 8, "dropped below the maximum");
+        assert_eq!(ending, Told::Closed(Ending::SlowReader));
+        fast.send(text_frame("unharmed"));
+        assert_eq!(fast.text(), "unharmed");
+    }
+
+    #[test]
+    fn a_congested_conversation_is_told_when_it_drained() {
+        let (relay, mut client) = relay_client();
+        client.send(text_frame("pour"));
+        assert_eq!(client.text().len(), 1 << 22);
+        assert_eq!(relay.next_told(), Told::Drained);
+        assert_eq!(client.text(), "drained");
+        client.send(text_frame("once"));
+        assert_eq!(client.text(), "once");
+    }
+
+    #[test]
+    fn a_paused_conversation_keeps_what_was_read_and_goes_on_in_order() {
+        let (relay, mut client) = relay_client();
+        let burst = ["before", "pause", "kept", "pause", "kept too"].map(text_frame).concat();
+        let (now, later) = burst.split_at(burst.len() - 3);
+        client.send(now);
+        assert_eq!(client.text(), "before");
+        assert_eq!(relay.next_told(), Told::Paused);
+        client.send([later, &text_frame("unread")].concat());
+        relay.order(Order::Resume);
+        assert_eq!(client.text(), "kept");
+        assert_eq!(relay.next_told(), Told::Paused);
+        relay.order(Order::Resume);
+        assert_eq!(client.text(), "kept too");
+        assert_eq!(client.text(), "unread");
+    }
+
+    #[test]
+    fn a_paused_client_is_not_given_up_and_can_be_closed() {
+        let options = NetOptions { ping_period: Duration::from_millis(10), ..options() };
+        let mut relay = TestRelay::start(options);
+        let mut client = relay.client();
+        client.send(["pause", "never read"].map(text_frame).concat());
+        for _ in 0..6 {
+            assert_eq!(client.frame(), (0x89, Vec::new()));
+        }
+        relay.begin_shutdown();
+        let close = loop {
+            let frame = client.frame();
+            if frame.0 != 0x89 {
+                break frame;
+            }
+        };
+        assert_eq!((close.0, &close.1[..2]), (0x88, &[0x03, 0xe9][..]));
+        client.send(client_frame(0x88, MASK, b""));
+        client.end();
+        assert_eq!(relay.next_told(), Told::Paused);
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
+    }
+
+    #[test]
+    fn a_connection_is_small() {
+        assert!(size_of::<Connection>() <= 200, "{} bytes", size_of::<Connection>());
+    }
+}
