@@ -6,8 +6,14 @@
 pub mod clock;
 pub mod hex;
 pub mod limits;
+pub mod mailbox;
+pub mod metrics;
 pub mod seq;
+pub mod sys;
 
 pub mod nostr;
 
+pub mod fanout;
 pub mod store;
+
+pub mod net;

@@ -1,0 +1,417 @@
+//! Listening sockets, and the accept loop of one core.
+//!
+//! Every core has a listener of its own on the same port (SO_REUSEPORT), so the kernel spreads
+//! connections over the cores and no connection ever changes its thread. [`serve`] runs on a
+//! current-thread runtime inside a `LocalSet`; each connection is one local task.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use super::http::{self, RequestHead, Room, Site, Upgraded};
+use super::outbound::{Outbound, OutboundLimits};
+use super::websocket::{Connection, Conversation};
+
+/// Failure to open a listening socket.
+#[derive(Debug, thiserror::Error)]
+#[error("listen on {address}: {error}")]
+pub struct ListenError {
+    /// The address that was asked for.
+    pub address: SocketAddr,
+    /// What the system said.
+    #[source]
+    pub error: io::Error,
+}
+
+impl ListenError {
+    /// Returns what the operator can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let port = self.address.port();
+        match self.error.kind() {
+            io::ErrorKind::AddrInUse => {
+                Some(format!("another process listens on port {port}; stop it or choose another"))
+            }
+            io::ErrorKind::PermissionDenied => {
+                Some(format!("port {port} needs privileges; choose one above 1023"))
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                Some(format!("no interface of this machine has the address {}", self.address.ip()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Opens `count` listeners on one address. Port 0 is chosen by the first, the others follow it.
+pub fn listen(address: SocketAddr, count: usize) -> Result<Vec<StdListener>, ListenError> {
+    let failed = |error| ListenError { address, error };
+    // Two relays on one port would both succeed and share its clients, so an occupied port is
+    // looked for without SO_REUSEPORT first.
+    if address.port() != 0 {
+        bound_socket(address, Sharing::Exclusive).map_err(failed)?;
+    }
+    let mut listeners = Vec::with_capacity(count);
+    let mut chosen = address;
+    for _ in 0..count {
+        let listener = listen_shared(chosen).map_err(failed)?;
+        chosen = listener.local_addr().map_err(failed)?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Exclusive,
+    AmongCores,
+}
+
+fn listen_shared(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = bound_socket(address, Sharing::AmongCores)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bound_socket(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if sharing == Sharing::AmongCores {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Bounds and periods of the connections of one core.
+#[derive(Clone, Debug)]
+pub struct NetOptions {
+    /// The longest message taken from a client.
+    pub message_bytes_max: usize,
+    /// The bounds of each outbound queue.
+    pub outbound: OutboundLimits,
+    /// How long a client may take for the head of a request.
+    pub header_deadline: Duration,
+    /// A peer that was silent this long is pinged; after three it is given up.
+    pub ping_period: Duration,
+    /// How long a closing handshake, with the writing before it, may take.
+    pub close_deadline: Duration,
+    /// The connections there is room for, shared by all cores.
+    pub places: Arc<Places>,
+}
+
+/// How many connections there may be and are, over all cores.
+#[derive(Debug)]
+pub struct Places {
+    max: usize,
+    taken: AtomicUsize,
+}
+
+impl Places {
+    /// Makes room for `max` connections.
+    pub fn new(max: usize) -> Self {
+        Places { max, taken: AtomicUsize::new(0) }
+    }
+
+    /// Returns how many connections there are.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Place> {
+        let one_more = |taken| (taken < self.max).then_some(taken + 1);
+        self.taken.try_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Place(Arc::clone(self)))
+    }
+}
+
+/// One taken place; free again when dropped.
+struct Place(Arc<Places>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Who connected, and with which request.
+pub struct ConnectionInfo {
+    /// The other end of the socket.
+    pub peer: SocketAddr,
+    /// The upgrade request; its headers are freed with it.
+    pub request: RequestHead,
+}
+
+type Accept = dyn Fn(ConnectionInfo, Outbound) -> Box<dyn Conversation>;
+
+/// What the connections of one core share.
+pub(crate) struct Local {
+    pub(crate) options: NetOptions,
+    /// Every read of the core goes here first.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    site: Rc<dyn Site>,
+    accept: Box<Accept>,
+    open: RefCell<HashMap<u64, Outbound>>,
+    opened_total: Cell<u64>,
+    refusals: Cell<usize>,
+    is_stopping: Cell<bool>,
+    emptied: Notify,
+}
+
+/// Accepts connections until `shutdown`, then closes all with 1001 and waits for them, no longer
+/// than the close deadline. Must run inside a `LocalSet`.
+pub async fn serve<A>(
+    listener: StdListener,
+    site: Rc<dyn Site>,
+    accept: A,
+    options: NetOptions,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    A: Fn(ConnectionInfo, Outbound) -> Box<dyn Conversation> + 'static,
+{
+    let listener = TcpListener::from_std(listener)?;
+    let local = Rc::new(Local {
+        options,
+        scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+        site,
+        accept: Box::new(accept),
+        open: RefCell::new(HashMap::new()),
+        opened_total: Cell::new(0),
+        refusals: Cell::new(0),
+        is_stopping: Cell::new(false),
+        emptied: Notify::new(),
+    });
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => admit(&local, stream, peer),
+                Err(error) => accept_failed(error).await,
+            },
+        }
+    }
+    drop(listener);
+    close_all(&local).await;
+    Ok(())
+}
+
+/// Waits a little when the machine is out of something; the backlog holds the clients meanwhile.
+async fn accept_failed(error: io::Error) {
+    if is_of_one_connection(&error) {
+        return;
+    }
+    tracing::warn!(%error, "cannot accept connections");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+fn admit(local: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
+    // A failure means that the socket is gone, which its first read will tell.
+    let _ = stream.set_nodelay(true);
+    if let Some(place) = local.options.places.take() {
+        tokio::task::spawn_local(connect(Rc::clone(local), stream, peer, place));
+        return;
+    }
+    if let Some(refusal) = Refusal::take(local) {
+        tokio::task::spawn_local(refuse(refusal, stream, peer));
+    }
+}
+
+/// The life of one connection. Boxing the HTTP stage keeps the task as small as a websocket needs.
+async fn connect(local: Rc<Local>, stream: TcpStream, peer: SocketAddr, _place: Place) {
+    let site = Rc::clone(&local.site);
+    let deadline = local.options.header_deadline;
+    let stage = Box::pin(http::serve_stage(stream, peer, site, Room::Free, deadline));
+    if let Some(upgraded) = stage.await {
+        converse(local, upgraded, peer).await;
+    }
+}
+
+fn converse(local: Rc<Local>, upgraded: Upgraded, peer: SocketAddr) -> Connection {
+    let outbound = Outbound::new(local.options.outbound);
+    let info = ConnectionInfo { peer, request: upgraded.request };
+    let conversation = (local.accept)(info, outbound.clone());
+    if local.is_stopping.get() {
+        outbound.close(CloseCode::Away, SHUTDOWN_REASON);
+    }
+    Connection::new(local, upgraded.stream, upgraded.early, outbound, conversation)
+}
+
+/// Tells a client above the limit so, in HTTP.
+async fn refuse(refusal: Refusal, stream: TcpStream, peer: SocketAddr) {
+    let site = Rc::clone(&refusal.0.site);
+    let deadline = refusal.0.options.header_deadline;
+    http::serve_stage(stream, peer, site, Room::Full, deadline).await;
+}
+
+/// One of the few connections that are told 503; beyond them sockets are closed in silence.
+struct Refusal(Rc<Local>);
+
+impl Refusal {
+    fn take(local: &Rc<Local>) -> Option<Self> {
+        let count = local.refusals.get();
+        if count >= REFUSALS_MAX {
+            return None;
+        }
+        local.refusals.set(count + 1);
+        Some(Refusal(Rc::clone(local)))
+    }
+}
+
+impl Drop for Refusal {
+    fn drop(&mut self) {
+        self.0.refusals.set(self.0.refusals.get() - 1);
+    }
+}
+
+impl Local {
+    /// Lists a connection, so that a shutdown reaches it; returns its number.
+    pub(crate) fn register(&self, outbound: Outbound) -> u64 {
+        let number = self.opened_total.get();
+        self.opened_total.set(number + 1);
+        self.open.borrow_mut().insert(number, outbound);
+        number
+    }
+
+    /// Takes a connection that is over off the list.
+    pub(crate) fn forget(&self, number: u64) {
+        let mut open = self.open.borrow_mut();
+        open.remove(&number);
+        if open.is_empty() {
+            self.emptied.notify_one();
+        }
+    }
+
+    async fn emptied(&self) {
+        while !self.open.borrow().is_empty() {
+            self.emptied.notified().await;
+        }
+    }
+}
+
+async fn close_all(local: &Local) {
+    local.is_stopping.set(true);
+    for outbound in local.open.borrow().values() {
+        outbound.close(CloseCode::Away, SHUTDOWN_REASON);
+    }
+    if tokio::time::timeout(local.options.close_deadline, local.emptied()).await.is_err() {
+        for outbound in local.open.borrow().values() {
+            outbound.abort();
+        }
+        local.emptied().await;
+    }
+}
+
+/// Connections the kernel holds for us while a core is busy.
+const BACKLOG: i32 = 4096;
+/// The read buffer of a core: many small messages, or a good part of a large one, in one system call.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// Long enough to let connections end, short enough that nobody gives up waiting.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Connections of one core that may be busy being told 503.
+const REFUSALS_MAX: usize = 256;
+const SHUTDOWN_REASON: &str = "relay is shutting down";
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::super::testing::{Client, TestRelay, Told, options, text_frame, upgrade_request};
+    use super::super::websocket::Ending;
+    use super::*;
+
+    #[test]
+    fn all_listeners_share_the_port_the_first_one_got() {
+        for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
+            let listeners = listen(SocketAddr::new(ip, 0), 3).expect("a free port");
+            let address = listeners[0].local_addr().expect("bound");
+            assert_ne!(address.port(), 0);
+            assert_eq!(listeners.len(), 3);
+            for listener in &listeners {
+                assert_eq!(listener.local_addr().expect("bound"), address);
+            }
+        }
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_with_a_hint() {
+        let first = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), 2).expect("a free port");
+        let address = first[0].local_addr().expect("bound");
+        let error = listen(address, 1).expect_err("the port is taken");
+        assert!(error.to_string().starts_with(&format!("listen on {address}: ")), "{error}");
+        assert!(error.hint().expect("a hint").contains("another process"));
+    }
+
+    #[test]
+    fn above_the_limit_connections_get_503_until_a_place_is_free() {
+        let mut options = options();
+        options.places = Arc::new(Places::new(1));
+        let places = Arc::clone(&options.places);
+        let relay = TestRelay::start(options);
+        let mut first = relay.client();
+        assert_eq!(places.taken(), 1);
+        let mut second = Client::connect(relay.address);
+        second.send(upgrade_request("/"));
+        let head = second.head();
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        assert!(head.contains("connection: close"), "{head}");
+        first.send(text_frame("still there"));
+        assert_eq!(first.text(), "still there");
+        drop(first);
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Client));
+        // The place is given back with the task, shortly after the conversation's end.
+        while places.taken() > 0 {
+            std::thread::yield_now();
+        }
+        relay.client();
+    }
+
+    #[test]
+    fn a_shutdown_closes_every_connection_with_1001() {
+        let mut relay = TestRelay::start(options());
+        let mut clients = [relay.client(), relay.client(), relay.client()];
+        relay.begin_shutdown();
+        for client in &mut clients {
+            assert_eq!(client.close_code(), 1001);
+            client.send([0x88, 0x80, 0, 0, 0, 0]);
+            client.end();
+            assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
+        }
+    }
+
+    #[test]
+    fn a_shutdown_does_not_wait_for_a_client_that_says_nothing() {
+        let mut options = options();
+        options.close_deadline = Duration::from_millis(20);
+        let mut relay = TestRelay::start(options);
+        let _silent = relay.client();
+        relay.begin_shutdown();
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
+    }
+
+    #[test]
+    fn only_errors_of_one_connection_go_on_at_once() {
+        assert!(is_of_one_connection(&io::ErrorKind::ConnectionAborted.into()));
+        let too_many_files = io::Error::from_raw_os_error(24);
+        assert!(!is_of_one_connection(&too_many_files), "{too_many_files}");
+    }
+}

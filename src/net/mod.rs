@@ -1,0 +1,26 @@
+//! Transport: sockets, HTTP and websockets, as far as bytes and text messages. Knows nothing of Nostr.
+//!
+//! A core calls [`serve`] with a listener of its own. Plain HTTP requests are answered by a [`Site`];
+//! an upgrade at `/` becomes a connection: a [`Conversation`] that is told what the client says, and
+//! an [`Outbound`] by which everything on that core answers. All of it lives on one thread and shares
+//! by `Rc`; nothing here locks.
+//!
+//! Reading order: [`listen`] and [`serve`] accept, `http` upgrades, `websocket` is the life of a
+//! connection, `frame` its grammar, `outbound` its way back.
+
+mod frame;
+mod http;
+mod listener;
+mod outbound;
+mod websocket;
+
+#[cfg(test)]
+mod testing;
+
+pub use frame::{write_text_frame, write_text_frame_header};
+pub use http::{RequestHead, Response, Site};
+pub use hyper::body::Bytes;
+pub use listener::{ConnectionInfo, ListenError, NetOptions, Places, listen, serve};
+pub use outbound::{Outbound, OutboundLimits};
+pub use tungstenite::protocol::frame::coding::CloseCode;
+pub use websocket::{Conversation, Ending, Flow};
