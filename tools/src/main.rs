@@ -4,6 +4,7 @@
 //! stderr, and an exit status of 1 means "failed" or, for checks, "differs".
 
 mod codegen;
+mod dataset;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand};
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Codegen(arguments) => codegen::run(&arguments),
+        Command::Dataset(arguments) => dataset::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,6 +36,8 @@ struct Cli {
 enum Command {
     /// Generate the record format's code from schema/event.fbs
     Codegen(codegen::Arguments),
+    /// Write realistic, validly signed events as JSON lines
+    Dataset(dataset::Arguments),
 }
 
 /// Why a tool failed: a sentence for the developer that fits after "error: ".
