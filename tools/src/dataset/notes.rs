@@ -107,9 +107,9 @@ pub(crate) fn reaction(world: &World, rng: &mut Rng, created_at: u64) -> Option<
 pub(crate) fn repost(world: &World, rng: &mut Rng, created_at: u64) -> Option<Draft> {
     let note = world.past.whole_note(rng)?;
     let mut draft = Draft::new(world.busy_author(rng), created_at, 6);
-    draft.created_at = draft.created_at.max(note.draft.created_at + 1);
-    draft.push(["e", &faster_hex::hex_string(&note.id), &world.relay(rng)]);
-    draft.push(["p", &faster_hex::hex_string(&note.pubkey)]);
+    draft.created_at = draft.created_at.max(note.event.created_at + 1);
+    draft.push(["e", &faster_hex::hex_string(&note.event.id.0), &world.relay(rng)]);
+    draft.push(["p", &faster_hex::hex_string(&note.event.pubkey.0)]);
     if chance(rng, 650) {
         draft.content = String::from_utf8_lossy(&note.json).into_owned();
     }

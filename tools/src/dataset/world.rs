@@ -96,7 +96,7 @@ impl World {
 
     /// The mention of an author as text has it (its checksum is not a real one).
     pub(crate) fn mention(&self, author: usize) -> String {
-        let pubkey = self.authors[author].signer.public_key();
+        let pubkey = self.authors[author].signer.public_key().0;
         let mut text = String::from("nostr:npub1");
         let (mut buffer, mut bits) = (0u32, 0);
         for byte in pubkey.iter().chain(&pubkey[..4]) {
@@ -115,7 +115,7 @@ impl World {
 impl Author {
     fn new(rng: &mut Rng, signer: fn(&mut Rng) -> Signer) -> Self {
         let signer = signer(rng);
-        let pubkey = faster_hex::hex_string(&signer.public_key());
+        let pubkey = faster_hex::hex_string(&signer.public_key().0);
         Self { signer, pubkey, script: Text::choose_script(rng) }
     }
 }
@@ -158,15 +158,15 @@ impl Past {
     /// Remembers an event of the round that ends.
     pub(crate) fn remember(&mut self, event: &Arc<Sealed>) {
         // Gift wraps come from keys used once: nobody refers to them.
-        let Some(author) = event.draft.author else { return };
+        let Some(author) = event.author else { return };
         let place = self.events.len() as u32;
-        let kind = event.draft.kind;
+        let kind = event.event.kind.0;
         self.events.push(Earlier {
-            id: event.id,
+            id: event.event.id.0,
             author,
             kind,
-            created_at: event.draft.created_at,
-            identifier: event.draft.identifier().map(Box::from),
+            created_at: event.event.created_at,
+            identifier: event.identifier.clone(),
         });
         if matches!(kind, 1 | 20 | 1111 | 30023) {
             self.notes.push(place);

@@ -38,7 +38,7 @@ pub(crate) fn receipt(world: &World, rng: &mut Rng, created_at: u64) -> Option<D
     let length = rng.usize(230..340);
     let invoice = format!("lnbc{}u1p{}", amount.max(10) / 10, random_text(rng, BECH32, length));
     draft.push(["bolt11", &invoice]);
-    let request = seal(request, &world.authors[sender].signer);
+    let request = seal(&request, &world.authors[sender].signer);
     draft.push(["description", &String::from_utf8_lossy(&request.json)]);
     draft.push(["preimage", &random_hex(rng, 32)]);
     if chance(rng, 30) {
