@@ -333,7 +333,7 @@ const SHUTDOWN_REASON: &str = "relay is shutting down";
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use super::super::testing::{Client, TestRelay, Told, options, text_frame, upgrade_request};
     use super::super::websocket::Ending;
@@ -341,8 +341,16 @@ mod tests {
 
     #[test]
     fn all_listeners_share_the_port_the_first_one_got() {
-        for ip in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
-            let listeners = listen(SocketAddr::new(ip, 0), 3).expect("a free port");
+        for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+            let listeners = match listen(SocketAddr::new(ip, 0), 3) {
+                Ok(listeners) => listeners,
+                // Not every machine that runs tests has IPv6.
+                Err(error) if ip.is_ipv6() => {
+                    println!("skipped: {error}");
+                    continue;
+                }
+                Err(error) => panic!("no free port: {error}"),
+            };
             let address = listeners[0].local_addr().expect("bound");
             assert_ne!(address.port(), 0);
             assert_eq!(listeners.len(), 3);

@@ -89,8 +89,22 @@ pub(crate) struct Connection {
     timer: Pin<Box<Sleep>>,
     phase: Phase,
     ending: Ending,
+    silence: Silence,
+}
+
+/// How long the peer has been silent, in ping periods.
+#[derive(Clone, Copy, Debug, Default)]
+struct Silence {
     is_heard: bool,
-    silent_periods: u8,
+    periods: u8,
+}
+
+/// What to do about a peer at the end of a ping period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remedy {
+    Nothing,
+    Ping,
+    GiveUp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,8 +156,7 @@ impl Connection {
             local,
             phase: Phase::Open,
             ending: Ending::Relay,
-            is_heard: false,
-            silent_periods: 0,
+            silence: Silence::default(),
         }
     }
 
@@ -199,19 +212,11 @@ impl Connection {
 
     /// Pings a peer that was silent for a period, gives one up that stays silent.
     fn period_over(&mut self) -> ControlFlow<Ending> {
-        if self.is_heard {
-            self.is_heard = false;
-            self.silent_periods = 0;
-            return ControlFlow::Continue(());
+        match self.silence.period_over(self.outbound.is_reading()) {
+            Remedy::Nothing => {}
+            Remedy::Ping => self.outbound.push_control(Control::Ping, &[]),
+            Remedy::GiveUp => return ControlFlow::Break(Ending::Silent),
         }
-        // Nobody listened to a paused connection, so its silence proves nothing.
-        if self.outbound.is_reading() {
-            self.silent_periods += 1;
-        }
-        if self.silent_periods >= SILENT_PERIODS_MAX {
-            return ControlFlow::Break(Ending::Silent);
-        }
-        self.outbound.push_control(Control::Ping, &[]);
         ControlFlow::Continue(())
     }
 
@@ -240,7 +245,7 @@ impl Connection {
         if received.is_empty() {
             return ControlFlow::Break(self.ending_or(Ending::Client));
         }
-        self.is_heard = true;
+        self.silence.is_heard = true;
         self.take(received)?;
         ControlFlow::Continue(Input::More)
     }
@@ -354,6 +359,20 @@ impl Connection {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+impl Silence {
+    fn period_over(&mut self, is_reading: bool) -> Remedy {
+        if self.is_heard {
+            *self = Silence::default();
+            return Remedy::Nothing;
+        }
+        // Nobody listened to a paused connection, so its silence proves nothing.
+        if is_reading {
+            self.periods += 1;
+        }
+        if self.periods >= SILENT_PERIODS_MAX { Remedy::GiveUp } else { Remedy::Ping }
     }
 }
 
@@ -582,16 +601,18 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_client_is_pinged_and_stays_as_long_as_it_answers() {
-        let options = NetOptions { ping_period: Duration::from_millis(20), ..options() };
-        let relay = TestRelay::start(options);
-        let mut client = relay.client();
-        for _ in 0..10 {
-            assert_eq!(client.frame(), (0x89, Vec::new()));
-            client.send(client_frame(0x8a, MASK, b""));
-        }
-        client.send(text_frame("alive"));
-        while client.frame() != (0x81, b"alive".to_vec()) {}
+    fn silence_is_counted_from_the_last_byte_and_only_while_reading() {
+        let mut silence = Silence::default();
+        let check = |silence: &mut Silence, is_reading, expected: &[Remedy]| {
+            for remedy in expected {
+                assert_eq!(silence.period_over(is_reading), *remedy);
+            }
+        };
+        check(&mut silence, true, &[Remedy::Ping, Remedy::Ping]);
+        silence.is_heard = true;
+        check(&mut silence, true, &[Remedy::Nothing, Remedy::Ping]);
+        check(&mut silence, false, &[Remedy::Ping; 10]);
+        check(&mut silence, true, &[Remedy::Ping, Remedy::GiveUp]);
     }
 
     #[test]
