@@ -375,11 +375,21 @@ impl<'a> EventRef<'a> {
     /// having the empty one (NIP-01.39), so that `#d` finds every event by the identifier in its
     /// address.
     pub fn indexed_values(&self) -> impl Iterator<Item = (u8, Value<'a>)> + use<'a> {
-        let first_d = || self.tags().find(|tag| tag.letter() == Some(b'd'));
-        let lacks_identifier =
-            self.kind.is_addressable() && first_d().and_then(|tag| tag.value()).is_none();
-        let implied = lacks_identifier.then_some((b'd', Value::EMPTY));
+        let implied = self.lacks_identifier().then_some((b'd', Value::EMPTY));
         self.tags().filter_map(|tag| Some((tag.letter()?, tag.value()?))).chain(implied)
+    }
+
+    /// Returns those of [`EventRef::indexed_values`] that belong to one letter.
+    pub fn values_of(&self, letter: u8) -> impl Iterator<Item = Value<'a>> + use<'a> {
+        let implied = (letter == b'd' && self.lacks_identifier()).then_some(Value::EMPTY);
+        let literal = self.tags().filter(move |tag| tag.letter() == Some(letter));
+        literal.filter_map(|tag| tag.value()).chain(implied)
+    }
+
+    /// Tells whether the event has an identifier that no tag spells out.
+    fn lacks_identifier(&self) -> bool {
+        let first_d = || self.tags().find(|tag| tag.letter() == Some(b'd'));
+        self.kind.is_addressable() && first_d().and_then(|tag| tag.value()).is_none()
     }
 
     /// Returns how many Unicode characters the content has.

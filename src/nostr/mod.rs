@@ -13,11 +13,16 @@ pub mod tag;
 pub mod event;
 pub mod verify;
 
+pub mod filter;
+pub mod reject;
+
 #[cfg(test)]
 pub(crate) mod fixtures;
 
 pub use event::{Event, EventError, EventRef};
+pub use filter::{Filter, FilterError, TagCondition, TagMode, TagValue};
 pub use id::{EventId, PublicKey, Signature};
 pub use kind::{Kind, KindClass};
+pub use reject::{Prefix, Reject};
 pub use tag::{Tag, Tags, Value};
 pub use verify::{Invalid, Keypair, Verified, Verifier};
