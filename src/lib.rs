@@ -16,4 +16,7 @@ pub mod nostr;
 pub mod fanout;
 pub mod store;
 
+pub mod ingest;
+pub mod query;
+
 pub mod net;
