@@ -48,11 +48,7 @@ fn count_one(
     }
 }
 
-fn count_entries(
-    snapshot: &Snapshot<'_>,
-    filter: &Filter,
-    plan: &Plan,
-) -> Result<u64, StoreError> {
+fn count_entries(snapshot: &Snapshot<'_>, filter: &Filter, plan: &Plan) -> Result<u64, StoreError> {
     if filter.since.is_none() && filter.until.is_none() {
         match (plan, &filter.kinds) {
             (Plan::Time, _) => return Ok(snapshot.totals().map(|(_, count)| count).sum()),

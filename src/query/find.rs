@@ -18,7 +18,8 @@ pub fn find_all(
     filter: &Filter,
     is_visible: &dyn Fn(&EventRef<'_>) -> bool,
 ) -> Result<Vec<Seq>, StoreError> {
-    let want = filter.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let want =
+        filter.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     if want == 0 || filter.matches_nothing() {
         return Ok(Vec::new());
     }

@@ -22,6 +22,9 @@ mod count;
 mod explain;
 mod find;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::count::count;
 pub use self::cursor::{Budget, Cursor, QueryLimits, Step};
 pub use self::explain::{PlanReport, PlanRow, explain};

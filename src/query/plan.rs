@@ -74,9 +74,7 @@ pub(super) fn candidates(filter: &Filter) -> Vec<Plan> {
 }
 
 fn is_address(filter: &Filter, condition: &TagCondition) -> bool {
-    let is_addressable = |kind: &u16| {
-        crate::nostr::Kind(*kind).class() == KindClass::Addressable
-    };
+    let is_addressable = |kind: &u16| crate::nostr::Kind(*kind).class() == KindClass::Addressable;
     condition.letter == b'd'
         && condition.mode == TagMode::Any
         && filter.kinds.as_ref().is_some_and(|kinds| kinds.iter().all(is_addressable))
@@ -113,8 +111,8 @@ impl Plan {
         match self {
             Plan::Ids | Plan::Addresses(_) => false,
             Plan::Authors => filter.tags.is_empty(),
-            Plan::Tag { condition, value } => {
-                let is_single = value.is_some() || filter.tags[*condition].values.len() == 1;
+            Plan::Tag { condition, .. } => {
+                let is_single = filter.tags[*condition].values.len() == 1;
                 is_single && filter.tags.len() == 1 && filter.authors.is_none()
             }
             Plan::Kinds | Plan::Time => filter.tags.is_empty() && filter.authors.is_none(),
@@ -177,9 +175,13 @@ fn author_ranges(
         ranges.extend(kinds.iter().map(|kind| Range::author_kind(author, *kind, since, until)));
         return Ok(());
     }
-    each_kind(view, |kind| Range::author_to_kind(author, kind), |kind| {
-        ranges.push(Range::author_kind(author, kind, since, until));
-    })
+    each_kind(
+        view,
+        |kind| Range::author_to_kind(author, kind),
+        |kind| {
+            ranges.push(Range::author_kind(author, kind, since, until));
+        },
+    )
 }
 
 fn tag_ranges(
@@ -194,9 +196,13 @@ fn tag_ranges(
         ranges.extend(kinds.iter().map(|kind| Range::tag_kind(hash, *kind, since, until)));
         return Ok(());
     }
-    each_kind(view, |kind| Range::tag_to_kind(hash, kind), |kind| {
-        ranges.push(Range::tag_kind(hash, kind, since, until));
-    })
+    each_kind(
+        view,
+        |kind| Range::tag_to_kind(hash, kind),
+        |kind| {
+            ranges.push(Range::tag_kind(hash, kind, since, until));
+        },
+    )
 }
 
 /// Finds the kinds that stand in an index under one prefix: one seek for each.

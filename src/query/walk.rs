@@ -218,7 +218,7 @@ impl<'t> Walk<'_, 't, '_> {
             let id_head = u64::from_be_bytes(*id_head);
             let hit = Hit { created_at: event.created_at, id_head, seq };
             self.group.push((hit, event));
-            if self.group.len() > 2 * self.want.max(GROUP_MIN) {
+            if self.group.len() / 2 > self.want.max(GROUP_MIN) {
                 // Many events of one second: keep the best of them.
                 self.group.sort_unstable_by_key(|(hit, _)| *hit);
                 self.group.truncate(self.want);

@@ -44,16 +44,17 @@ impl<'t> Block<'t> {
     ///
     /// If `position` is not below [`Block::len`].
     pub(super) fn entry(&self, position: usize) -> Entry {
-        let mut entry = [0; ENTRY_BYTES_MAX];
-        let (head, tail) = entry.split_at_mut(self.shared.len());
+        let mut bytes = [0; ENTRY_BYTES_MAX];
+        let (head, tail) = bytes.split_at_mut(self.shared.len());
         head.copy_from_slice(self.shared);
         let at = position * self.rest_width;
         tail[..self.rest_width].copy_from_slice(&self.rest[at..at + self.rest_width]);
-        entry
+        Entry::new(&bytes)
     }
 
     /// Returns how many entries are not above `bound`.
     pub(super) fn count_up_to(&self, bound: &Entry) -> usize {
+        let bound = bound.bytes();
         let (bound_head, bound_tail) = bound.split_at(self.shared.len());
         match self.shared.cmp(bound_head) {
             std::cmp::Ordering::Less => return self.len(),
@@ -97,9 +98,9 @@ pub(super) fn pack(entries: &[Entry], width: usize, out: &mut Vec<u8>) {
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
     let shared = shared_bytes(first, last, width);
     out.push(u8::try_from(shared).expect("an entry is narrower than 256 bytes"));
-    out.extend_from_slice(&first[..shared]);
+    out.extend_from_slice(&first.bytes()[..shared]);
     for entry in entries {
-        out.extend_from_slice(&entry[shared..width]);
+        out.extend_from_slice(&entry.bytes()[shared..width]);
     }
 }
 
@@ -150,7 +151,7 @@ fn longest_run(entries: &[Entry], width: usize, bytes: usize) -> usize {
 
 fn shared_bytes(first: &Entry, last: &Entry, width: usize) -> usize {
     // At least one byte stays, so that a block of one entry has a length.
-    first.iter().zip(last).take(width - 1).take_while(|(a, b)| a == b).count()
+    first.bytes().iter().zip(&last.bytes()).take(width - 1).take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]
@@ -160,9 +161,9 @@ mod tests {
     fn entries(count: usize, step: u64) -> Vec<Entry> {
         (0..count as u64)
             .map(|number| {
-                let mut entry = [0; ENTRY_BYTES_MAX];
-                entry[4..12].copy_from_slice(&(number * step).to_be_bytes());
-                entry
+                let mut bytes = [0; ENTRY_BYTES_MAX];
+                bytes[4..12].copy_from_slice(&(number * step).to_be_bytes());
+                Entry::new(&bytes)
             })
             .collect()
     }
@@ -192,7 +193,7 @@ mod tests {
             let expected = run.iter().filter(|entry| **entry <= bound).count();
             assert_eq!(block.count_up_to(&bound), expected);
         }
-        assert_eq!(block.count_up_to(&[0xff; ENTRY_BYTES_MAX]), 100);
+        assert_eq!(block.count_up_to(&Entry::MAX), 100);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Check<'_> {
     fn stands(&self, index: Index, entry: &Entry) -> Result<bool, StoreError> {
         let table = self.store.tables().indexes[index as usize];
         let width = index.width();
-        let row = table.get_lower_than_or_equal_to(self.snapshot.txn(), &entry[..width])?;
+        let row = table.get_lower_than_or_equal_to(self.snapshot.txn(), &entry.bytes()[..width])?;
         let Some((_, bytes)) = row else { return Ok(false) };
         let Some(block) = Block::new(bytes, width) else { return Ok(false) };
         let count = block.count_up_to(entry);
@@ -150,7 +150,7 @@ impl Check<'_> {
             };
             entries.clear();
             block.unpack(&mut entries);
-            if entries.first().is_none_or(|first| first[..index.width()] != *key) {
+            if entries.first().is_none_or(|first| first.bytes()[..index.width()] != *key) {
                 self.report
                     .fault(|| format!("{}: a block's key is not its first entry", index.name()));
             }

@@ -165,7 +165,8 @@ fn append(
     cut(entries, index.width(), new.block_bytes(), true, |run| {
         if result.is_ok() && (is_last || rest > run.len()) {
             pack(run, index.width(), &mut block);
-            let key = &run[0][..index.width()];
+            let first = run[0].bytes();
+            let key = &first[..index.width()];
             result = table
                 .put_with_flags(&mut txn, PutFlags::APPEND, key, &block)
                 .map_err(StoreError::of_write);

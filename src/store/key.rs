@@ -16,7 +16,48 @@ use crate::seq::Seq;
 pub(super) const ENTRY_BYTES_MAX: usize = 20;
 
 /// One entry, zero-padded to the widest width. Byte order is index order.
-pub(super) type Entry = [u8; ENTRY_BYTES_MAX];
+///
+/// Kept as big-endian numbers: merges and searches do little else than compare entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Entry {
+    head: u64,
+    middle: u64,
+    tail: u32,
+}
+
+impl Entry {
+    /// The lowest of all entries.
+    pub(super) const MIN: Entry = Entry { head: 0, middle: 0, tail: 0 };
+    /// An entry above all others.
+    pub(super) const MAX: Entry = Entry { head: u64::MAX, middle: u64::MAX, tail: u32::MAX };
+
+    /// Returns the entry of exactly these bytes.
+    pub(super) fn new(bytes: &[u8; ENTRY_BYTES_MAX]) -> Entry {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *bytes;
+        Entry {
+            head: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            middle: u64::from_be_bytes([i, j, k, l, m, n, o, p]),
+            tail: u32::from_be_bytes([q, r, s, t]),
+        }
+    }
+
+    /// Returns the entry of these bytes and zeros after them; what is too long is cut off.
+    pub(super) fn padded(bytes: &[u8]) -> Entry {
+        let mut whole = [0; ENTRY_BYTES_MAX];
+        let width = bytes.len().min(ENTRY_BYTES_MAX);
+        whole[..width].copy_from_slice(&bytes[..width]);
+        Entry::new(&whole)
+    }
+
+    /// Returns the bytes of the entry with its padding.
+    pub(super) fn bytes(&self) -> [u8; ENTRY_BYTES_MAX] {
+        let mut bytes = [0; ENTRY_BYTES_MAX];
+        bytes[..8].copy_from_slice(&self.head.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.middle.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.tail.to_be_bytes());
+        bytes
+    }
+}
 
 /// Highest `created_at` that keeps its own place in the order; later ones share the last place.
 pub(super) const TIME_MAX: u64 = (1 << 40) - 1;
@@ -84,14 +125,14 @@ impl Index {
     /// Returns the seq of an entry.
     pub(super) fn seq(self, entry: &Entry) -> Seq {
         let at = self.seq_at();
-        Seq(number5(&entry[at..at + 5]))
+        Seq(number5(&entry.bytes()[at..at + 5]))
     }
 
     /// Returns the time of an entry: `created_at`, the expiration in `by_expiry`, 0 in `by_id`.
     pub(super) fn time(self, entry: &Entry) -> u64 {
         match self {
             Index::ById => 0,
-            _ => number5(&entry[self.seq_at() - 5..self.seq_at()]),
+            _ => number5(&entry.bytes()[self.seq_at() - 5..self.seq_at()]),
         }
     }
 
@@ -103,13 +144,17 @@ impl Index {
             Index::ByTime => 10,
             Index::ById | Index::ByExpiry => return None,
         };
-        Some(u16::from_be_bytes([entry[at], entry[at + 1]]))
+        let bytes = entry.bytes();
+        Some(u16::from_be_bytes([bytes[at], bytes[at + 1]]))
     }
 
     /// Returns the first four bytes of the author, where the entry carries them as payload.
     pub(super) fn author4(self, entry: &Entry) -> Option<[u8; 4]> {
         match self {
-            Index::ByKind | Index::ByTime => Some([entry[12], entry[13], entry[14], entry[15]]),
+            Index::ByKind | Index::ByTime => {
+                let [.., a, b, c, d, _, _, _, _] = entry.bytes();
+                Some([a, b, c, d])
+            }
             _ => None,
         }
     }
@@ -253,7 +298,7 @@ impl Range {
 
     /// Every entry of `by_author_kind`.
     pub(super) fn all_authors() -> Range {
-        Range { index: Index::ByAuthorKind, low: [0; _], high: [0xff; _] }
+        Range { index: Index::ByAuthorKind, low: Entry::MIN, high: Entry::MAX }
     }
 
     /// Events of one kind.
@@ -299,7 +344,7 @@ fn number5(bytes: &[u8]) -> u64 {
 
 /// Joins parts into a zero-padded entry.
 fn join(parts: &[&[u8]]) -> Entry {
-    array(parts)
+    Entry::new(&array(parts))
 }
 
 fn array<const N: usize>(parts: &[&[u8]]) -> [u8; N] {

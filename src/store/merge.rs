@@ -14,7 +14,7 @@ use heed::{PutFlags, RwTxn};
 use super::block::{Block, cut, pack};
 use super::env::{META_LAST, META_MERGED, META_TOTALS, Store, Table, damaged, totals_bytes};
 use super::error::StoreError;
-use super::key::{ENTRY_BYTES_MAX, Entry, Index, entries_of};
+use super::key::{Entry, Index, entries_of};
 use super::overlay::{Layers, Overlay};
 use super::write::freeze;
 use crate::seq::Seq;
@@ -70,7 +70,7 @@ impl Merge {
             totals: totals_bytes(&current.totals),
             last: current.last,
             index: 0,
-            from: [0; _],
+            from: Entry::MIN,
         };
         drop(txn);
         store.publish(layers);
@@ -103,7 +103,7 @@ impl Merge {
                 }
                 None => {
                     self.index += 1;
-                    self.from = [0; _];
+                    self.from = Entry::MIN;
                 }
             }
         }
@@ -200,7 +200,8 @@ impl Weave {
         old: &mut Vec<Entry>,
     ) -> Result<Option<Entry>, StoreError> {
         old.clear();
-        let key = &entry[..self.width];
+        let bytes = entry.bytes();
+        let key = &bytes[..self.width];
         let row = match self.table.get_lower_than_or_equal_to(txn, key)? {
             Some(row) => Some(row),
             None => self.table.first(txn)?,
@@ -208,12 +209,12 @@ impl Weave {
         let Some((key, bytes)) = row else { return Ok(None) };
         let block = Block::new(bytes, self.width).ok_or_else(|| damaged("an index block"))?;
         block.unpack(old);
-        Ok(Some(padded(key)))
+        Ok(Some(Entry::padded(key)))
     }
 
     fn key_after(&self, txn: &RwTxn<'_>, key: &Entry) -> Result<Option<Entry>, StoreError> {
-        let row = self.table.get_greater_than(txn, &key[..self.width])?;
-        Ok(row.map(|(key, _)| padded(key)))
+        let row = self.table.get_greater_than(txn, &key.bytes()[..self.width])?;
+        Ok(row.map(|(key, _)| Entry::padded(key)))
     }
 
     /// Writes the entries in place of the block at `key`; returns the number of blocks written.
@@ -227,7 +228,7 @@ impl Weave {
         if let Some(key) = key
             && entries.first() != Some(key)
         {
-            self.table.delete(txn, &key[..self.width]).map_err(StoreError::of_write)?;
+            self.table.delete(txn, &key.bytes()[..self.width]).map_err(StoreError::of_write)?;
         }
         let mut written = 0;
         let mut block = Vec::with_capacity(self.bytes);
@@ -236,7 +237,7 @@ impl Weave {
             pack(run, self.width, &mut block);
             let is_new = written > 0 || key != entries.first();
             let flags = if is_last && is_new { PutFlags::APPEND } else { PutFlags::empty() };
-            let put = self.table.put_with_flags(txn, flags, &run[0][..self.width], &block);
+            let put = self.table.put_with_flags(txn, flags, &run[0].bytes()[..self.width], &block);
             written += 1;
             if result.is_ok() {
                 result = put.map_err(StoreError::of_write);
@@ -244,13 +245,6 @@ impl Weave {
         });
         result.map(|()| written)
     }
-}
-
-fn padded(key: &[u8]) -> Entry {
-    let mut entry = [0; ENTRY_BYTES_MAX];
-    let width = key.len().min(ENTRY_BYTES_MAX);
-    entry[..width].copy_from_slice(&key[..width]);
-    entry
 }
 
 fn lowest(adds: &[Entry], removals: &[Entry]) -> Option<Entry> {
@@ -286,9 +280,7 @@ mod tests {
     use super::*;
 
     fn entry(number: u8) -> Entry {
-        let mut entry = [0; _];
-        entry[3] = number;
-        entry
+        Entry::padded(&[number])
     }
 
     #[test]

@@ -42,7 +42,7 @@ impl Found {
 
     /// Returns the first eight bytes of an entry: those of the author in `by_author_kind`.
     pub(super) fn author8(&self) -> [u8; 8] {
-        *self.entry.first_chunk().expect("an entry has twenty bytes")
+        *self.entry.bytes().first_chunk().expect("an entry has twenty bytes")
     }
 
     /// Returns the first bytes of the event's author if the entry carries them.
@@ -131,7 +131,7 @@ impl<'t> Blocks<'t> {
     fn new(view: &View<'t>, range: Range) -> Result<Blocks<'t>, StoreError> {
         let width = range.index.width();
         let table = view.store.tables().indexes[range.index as usize];
-        let earlier = table.rev_range(view.txn, &up_to(&range.high[..width]))?;
+        let earlier = table.rev_range(view.txn, &up_to(&range.high.bytes()[..width]))?;
         let mut blocks =
             Blocks { low: range.low, width, earlier, block: None, left: 0, next: None };
         if range.low <= range.high {

@@ -1,0 +1,194 @@
+//! Queries against the obvious: every event, every filter, a sort and a cut.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::{Budget, Cursor, QueryLimits, Step, count, explain, find_all};
+use crate::nostr::{Event, EventId, EventRef, Filter, Verified, Verifier};
+use crate::seq::Seq;
+use crate::store::{Durability, Store, StoreOptions, Writer};
+
+const LIMITS: QueryLimits = QueryLimits { default_limit: 20, max_limit: 60 };
+
+fn store(path: &std::path::Path) -> Store {
+    let options =
+        StoreOptions { map_bytes: Some(256 << 20), durability: Durability::Lazy, salt: [5; 16] };
+    Store::open(path, &options).unwrap()
+}
+
+fn author(number: u8) -> String {
+    format!("{number:02x}").repeat(32)
+}
+
+fn random_event(random: &mut fastrand::Rng, known: &[EventId]) -> Verified {
+    let mut tags = Vec::new();
+    for _ in 0..random.usize(..4) {
+        let tag = match random.u8(..4) {
+            0 => ["t".to_owned(), random.u8(..4).to_string()],
+            1 => ["p".to_owned(), author(random.u8(..5))],
+            2 => ["d".to_owned(), random.u8(..3).to_string()],
+            _ => ["e".to_owned(), random.choice(known).map_or(String::new(), EventId::to_string)],
+        };
+        tags.push(tag);
+    }
+    let kind = *random.choice(&[1, 1, 1, 7, 7, 0, 3, 30_023, 30_000, 1059]).unwrap();
+    let json = serde_json::json!({
+        "id": "0".repeat(64), "pubkey": author(random.u8(..5)), "kind": kind, "tags": tags,
+        "created_at": random.u64(100..160), "content": random.u32(..).to_string(),
+        "sig": "0".repeat(128),
+    });
+    let mut event = Event::parse(json.to_string().as_bytes()).unwrap();
+    event.id = crate::nostr::verify::event_id(&event.view());
+    Verifier::new().verify_id_only(event).unwrap()
+}
+
+fn random_filter(random: &mut fastrand::Rng, known: &[EventId]) -> Filter {
+    let mut filter = serde_json::Map::new();
+    let mut some =
+        |random: &mut fastrand::Rng,
+         name: &str,
+         of: &mut dyn FnMut(&mut fastrand::Rng) -> serde_json::Value| {
+            if random.u8(..3) == 0 {
+                let values: Vec<_> = (0..random.usize(1..5)).map(|_| of(random)).collect();
+                filter.insert(name.to_owned(), values.into());
+            }
+        };
+    if random.u8(..4) == 0 {
+        some(random, "ids", &mut |random| {
+            random.choice(known).map_or(author(9), EventId::to_string).into()
+        });
+    }
+    some(random, "authors", &mut |random| author(random.u8(..6)).into());
+    some(random, "kinds", &mut |random| {
+        (*random.choice(&[0, 1, 3, 7, 30_023, 30_000, 1059, 4]).unwrap()).into()
+    });
+    some(random, "#t", &mut |random| random.u8(..5).to_string().into());
+    some(random, "#d", &mut |random| (*random.choice(&["0", "1", ""]).unwrap()).into());
+    some(random, "&p", &mut |random| author(random.u8(..5)).into());
+    some(random, "#e", &mut |random| {
+        random.choice(known).map_or(author(9), EventId::to_string).into()
+    });
+    if random.u8(..3) == 0 {
+        filter.insert("since".to_owned(), random.u64(90..170).into());
+    }
+    if random.u8(..3) == 0 {
+        filter.insert("until".to_owned(), random.u64(90..170).into());
+    }
+    if random.bool() {
+        filter.insert("limit".to_owned(), random.u64(..80).into());
+    }
+    Filter::parse(serde_json::Value::Object(filter).to_string().as_bytes()).unwrap()
+}
+
+/// What a filter gives: everything that matches, newest first, ties by lowest id, cut.
+fn obvious(living: &[Event], filter: &Filter, limit: u64) -> Vec<EventId> {
+    let mut matching: Vec<&Event> =
+        living.iter().filter(|event| filter.matches(&event.view())).collect();
+    matching.sort_by_key(|event| (std::cmp::Reverse(event.created_at), event.id));
+    matching.truncate(usize::try_from(limit).unwrap());
+    matching.into_iter().map(|event| event.id).collect()
+}
+
+fn all_of(store: &Store, filters: &[Filter], random: &mut fastrand::Rng) -> Vec<EventId> {
+    let mut cursor = Cursor::new(Arc::from(filters.to_vec()), LIMITS, store.last_seq());
+    let mut given = Vec::new();
+    let steps = *random.choice(&[1, 50, 1000, 100_000]).unwrap();
+    let chunk = random.usize(1..100);
+    for _slice in 0..100_000 {
+        let snapshot = store.snapshot().unwrap();
+        let mut left = chunk;
+        let step = cursor.step(&snapshot, Budget { steps }, &|_| true, &mut |event| {
+            given.push(*event.id);
+            left -= 1;
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if step.unwrap() == Step::Done {
+            return given;
+        }
+    }
+    panic!("the query does not end");
+}
+
+#[test]
+fn queries_agree_with_the_obvious_in_any_slices() {
+    for _round in 0..6 {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        let mut writer = Writer::new(store.clone());
+        let mut known = Vec::new();
+        for _batch in 0..8 {
+            let batch: Vec<_> =
+                (0..random.usize(1..80)).map(|_| random_event(&mut random, &known)).collect();
+            known.extend(batch.iter().map(|event| event.event().id));
+            writer.commit(&batch, 0).unwrap();
+            if random.u8(..3) == 0 {
+                while writer.maintain(true).unwrap() {}
+            }
+        }
+        let snapshot = store.snapshot().unwrap();
+        let living: Vec<Event> =
+            snapshot.log(Seq::ZERO).unwrap().map(|item| item.unwrap().1.to_owned()).collect();
+        for _query in 0..150 {
+            let filters: Vec<Filter> =
+                (0..random.usize(1..4)).map(|_| random_filter(&mut random, &known)).collect();
+            agrees(&store, &living, &filters, &mut random);
+        }
+    }
+}
+
+fn agrees(store: &Store, living: &[Event], filters: &[Filter], random: &mut fastrand::Rng) {
+    let wanted: HashSet<EventId> = filters
+        .iter()
+        .flat_map(|filter| {
+            let limit = filter.limit.unwrap_or(LIMITS.default_limit).min(LIMITS.max_limit);
+            obvious(living, filter, limit)
+        })
+        .collect();
+    let mut expected: Vec<&Event> =
+        living.iter().filter(|event| wanted.contains(&event.id)).collect();
+    expected.sort_by_key(|event| (std::cmp::Reverse(event.created_at), event.id));
+    let expected: Vec<EventId> = expected.into_iter().map(|event| event.id).collect();
+    assert_eq!(all_of(store, filters, random), expected, "{filters:?}");
+    let snapshot = store.snapshot().unwrap();
+    let matching =
+        living.iter().filter(|event| filters.iter().any(|filter| filter.matches(&event.view())));
+    let visible = |_: &EventRef<'_>| true;
+    let counted = count(&snapshot, filters, 0, &visible).unwrap();
+    assert_eq!(counted, matching.count() as u64, "{filters:?}");
+    let report = explain(&snapshot, &filters[0], &LIMITS, &visible).unwrap();
+    let first = obvious(living, &filters[0], filters[0].limit.unwrap_or(20).min(60));
+    assert_eq!(report.hits, first.len() as u64);
+    let all = Filter { limit: None, ..filters[0].clone() };
+    let found = find_all(&snapshot, &all, &visible).unwrap();
+    assert_eq!(found.len(), obvious(living, &all, 1 << 30).len());
+}
+
+#[test]
+fn a_quiet_author_under_a_popular_tag_costs_what_the_author_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let mut writer = Writer::new(store.clone());
+    let note = |number: u64, by: u8| {
+        let json = serde_json::json!({
+            "id": "0".repeat(64), "pubkey": author(by), "kind": 1, "tags": [["t", "popular"]],
+            "created_at": number, "content": "", "sig": "0".repeat(128),
+        });
+        let mut event = Event::parse(json.to_string().as_bytes()).unwrap();
+        event.id = crate::nostr::verify::event_id(&event.view());
+        Verifier::new().verify_id_only(event).unwrap()
+    };
+    let mut batch: Vec<_> = (100..20_000).map(|number| note(number, 1)).collect();
+    batch.push(note(1, 2));
+    writer.commit(&batch, 0).unwrap();
+    while writer.maintain(true).unwrap() {}
+    let filter = format!("{{\"authors\":[\"{}\"],\"#t\":[\"popular\"]}}", author(2));
+    let filter = Filter::parse(filter.as_bytes()).unwrap();
+    let report = explain(&store.snapshot().unwrap(), &filter, &LIMITS, &|_| true).unwrap();
+    assert_eq!(report.hits, 1);
+    let touched: u64 = report.plans.iter().map(|plan| plan.entries).sum();
+    assert!(touched < 2_000, "{report}");
+}
