@@ -14,7 +14,7 @@ use imbl::OrdMap;
 
 use super::error::StoreError;
 use super::key::{Index, Salt};
-use super::overlay::Layers;
+use super::overlay::{Collected, Layers};
 use super::record;
 use super::snapshot::{Snapshot, View};
 use crate::seq::Seq;
@@ -242,17 +242,19 @@ impl Store {
                 layers.bury(seq, kind);
             }
         }
+        let mut collected = Collected::default();
         let after = (layers.last.0 + 1).to_be_bytes();
         for row in tables.events.range(txn, &from_key(&after))? {
             let (key, value) = row?;
             let seq = seq_of(key)?;
             let event = record::decode(value, seq)?;
-            layers.young.add(&self.inner.salt, &event, seq);
+            collected.add(&self.inner.salt, &event, seq);
             if !layers.is_dead(seq) {
                 layers.count_in(event.kind.0);
             }
             layers.last = seq;
         }
+        layers.young.add(&mut collected);
         layers.last = layers.last.max(read_seq(tables, txn, META_LAST)?);
         layers.transaction = id;
         self.publish(layers);

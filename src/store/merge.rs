@@ -114,7 +114,9 @@ impl Merge {
     /// Returns what is still to be added to and removed from an index.
     fn rest_of(&self, index: Index, layers: &Layers) -> (Vec<Entry>, &[Entry]) {
         let is_living = |entry: &&Entry| !layers.is_dead(index.seq(entry));
-        let adds = self.frozen.set(index).range(self.from..).filter(is_living).copied().collect();
+        let adds: &[Entry] = self.frozen.runs(index).first().map_or(&[], |run| run);
+        let done = adds.partition_point(|entry| *entry < self.from);
+        let adds = adds[done..].iter().filter(is_living).copied().collect();
         let removals = &self.removals[index as usize];
         let done = removals.partition_point(|entry| *entry < self.from);
         (adds, &removals[done..])

@@ -6,8 +6,6 @@
 
 use heed::types::Bytes;
 use heed::{DefaultComparator, RoRevRange};
-use imbl::ordset::RangedIter;
-use imbl::shared_ptr::DefaultSharedPtr;
 use std::ops::Bound;
 
 use super::block::Block;
@@ -54,39 +52,35 @@ impl Found {
 /// A range being read.
 pub(crate) struct Scan<'t> {
     view: View<'t>,
-    range: Range,
+    index: Index,
     blocks: Blocks<'t>,
-    overlays: [Option<Young<'t>>; 2],
-}
-
-/// The part of a scan that reads one overlay.
-struct Young<'t> {
-    rest: RangedIter<'t, Entry, DefaultSharedPtr>,
-    next: Entry,
+    /// What is left of the overlays' runs, each ending with its next entry; none is empty.
+    runs: Vec<&'t [Entry]>,
 }
 
 impl<'t> Scan<'t> {
     pub(super) fn new(view: View<'t>, range: Range) -> Result<Scan<'t>, StoreError> {
-        let mut overlays = [None, None];
+        let mut runs = Vec::new();
         if range.low <= range.high {
-            for (slot, overlay) in overlays.iter_mut().zip(view.layers.overlays()) {
-                let set = overlay.set(range.index);
-                if !set.is_empty() {
-                    let mut rest = set.range(range.low..=range.high);
-                    *slot = rest.next_back().map(|next| Young { next: *next, rest });
+            for overlay in view.layers.overlays() {
+                for run in overlay.runs(range.index) {
+                    let run = between(run, &range);
+                    if !run.is_empty() {
+                        runs.push(run);
+                    }
                 }
             }
         }
         let blocks = Blocks::new(&view, range)?;
-        Ok(Scan { view, range, blocks, overlays })
+        Ok(Scan { view, index: range.index, blocks, runs })
     }
 
     /// Returns the next lower entry of a living event.
     pub(crate) fn next(&mut self) -> Result<Option<Found>, StoreError> {
         while let Some(entry) = self.next_entry()? {
-            let seq = self.range.index.seq(&entry);
+            let seq = self.index.seq(&entry);
             if seq <= self.view.layers.last && !self.view.layers.is_dead(seq) {
-                return Ok(Some(Found { index: self.range.index, entry }));
+                return Ok(Some(Found { index: self.index, entry }));
             }
         }
         Ok(None)
@@ -94,26 +88,44 @@ impl<'t> Scan<'t> {
 
     /// Returns the highest entry of all sources and steps over it in each.
     fn next_entry(&mut self) -> Result<Option<Entry>, StoreError> {
-        let mut highest = self.blocks.peek();
-        for young in self.overlays.iter().flatten() {
-            highest = highest.max(Some(young.next));
+        let in_blocks = self.blocks.peek();
+        if self.runs.is_empty() {
+            if in_blocks.is_some() {
+                self.blocks.step()?;
+            }
+            return Ok(in_blocks);
         }
-        let Some(highest) = highest else { return Ok(None) };
-        if self.blocks.peek() == Some(highest) {
+        let in_runs = self.runs.iter().filter_map(|run| run.last()).max().copied();
+        let Some(highest) = in_blocks.max(in_runs) else { return Ok(None) };
+        if in_blocks == Some(highest) {
             self.blocks.step()?;
         }
-        for slot in &mut self.overlays {
-            if let Some(young) = slot
-                && young.next == highest
-            {
-                match young.rest.next_back() {
-                    Some(next) => young.next = *next,
-                    None => *slot = None,
-                }
+        let mut has_emptied = false;
+        for run in &mut self.runs {
+            if run.last() == Some(&highest) {
+                *run = &run[..run.len() - 1];
+                has_emptied |= run.is_empty();
             }
+        }
+        if has_emptied {
+            self.runs.retain(|run| !run.is_empty());
         }
         Ok(Some(highest))
     }
+}
+
+/// Returns the part of a sorted run that lies in a range.
+fn between<'e>(run: &'e [Entry], range: &Range) -> &'e [Entry] {
+    // Most ranges are narrow: from the upper edge, the lower one is found in a few doublings.
+    let high = run.partition_point(|entry| *entry <= range.high);
+    let run = &run[..high];
+    let mut reach = 1;
+    while reach < run.len() && run[run.len() - reach] >= range.low {
+        reach *= 2;
+    }
+    let far = run.len() - reach.min(run.len());
+    let low = far + run[far..].partition_point(|entry| *entry < range.low);
+    &run[low..]
 }
 
 /// The part of a scan that reads the blocks.

@@ -4,6 +4,7 @@
 //! index entries go to the overlay. So a commit writes about as many pages as its records fill,
 //! whatever they are tagged with. `merge` pays the rest later, in sorted order.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use heed::{PutFlags, RwTxn};
@@ -12,16 +13,17 @@ use super::env::Store;
 use super::error::StoreError;
 use super::key::Range;
 use super::merge::Merge;
-use super::overlay::Layers;
+use super::overlay::{Collected, Layers};
 use super::record::Encoder;
 use super::rules::{Decision, Outcome, decide};
-use crate::nostr::{EventRef, Kind, Verified};
+use crate::nostr::{EventRef, Kind, Value, Verified};
 use crate::seq::Seq;
 
 /// Writes to a store. Several may exist, also in other processes; each commit is alone.
 pub struct Writer {
     store: Store,
     encoder: Encoder,
+    pending: Pending,
     merge: Option<Merge>,
 }
 
@@ -37,7 +39,7 @@ pub struct Committed {
 impl Writer {
     /// Returns a writer of the store.
     pub fn new(store: Store) -> Writer {
-        Writer { store, encoder: Encoder::default(), merge: None }
+        Writer { store, encoder: Encoder::default(), pending: Pending::default(), merge: None }
     }
 
     /// Stores a batch; when it returns, the batch is as durable as the store promises (I3).
@@ -49,6 +51,8 @@ impl Writer {
     pub fn commit(&mut self, batch: &[Verified], now: u64) -> Result<Committed, StoreError> {
         let store = self.store.clone();
         let encoder = &mut self.encoder;
+        let pending = &mut self.pending;
+        pending.clear();
         let mut outcomes = Vec::with_capacity(batch.len());
         let mut before = Seq::ZERO;
         transact(&store, |txn, layers| {
@@ -56,8 +60,12 @@ impl Writer {
             before = layers.last;
             for verified in batch {
                 let event = verified.event().view();
-                outcomes.push(apply(&store, encoder, txn, layers, &event, now)?);
+                if pending.may_concern(&store, &event) {
+                    pending.settle(layers);
+                }
+                outcomes.push(apply(&store, encoder, txn, layers, pending, &event, now)?);
             }
+            pending.settle(layers);
             Ok(())
         })?;
         Ok(Committed { outcomes, before })
@@ -186,6 +194,7 @@ fn apply(
     encoder: &mut Encoder,
     txn: &mut RwTxn<'_>,
     layers: &mut Layers,
+    pending: &mut Pending,
     event: &EventRef<'_>,
     now: u64,
 ) -> Result<Outcome, StoreError> {
@@ -202,12 +211,71 @@ fn apply(
         .map_err(StoreError::of_write)?;
     layers.last = seq;
     layers.changes += 1;
-    layers.young.add(store.salt(), event, seq);
+    pending.add(store, event, seq);
     layers.count_in(event.kind.0);
     for (seq, kind) in dead {
         bury(store, txn, layers, seq, kind)?;
     }
     Ok(Outcome::Stored(seq))
+}
+
+/// Events of a batch whose entries are not in the overlay yet, so lookups do not find them.
+///
+/// It remembers what they are about; an event that may be about the same makes them settle first.
+#[derive(Default)]
+struct Pending {
+    entries: Collected,
+    /// First bytes of ids, and hashes of addresses, that the pending events are or ask to delete.
+    subjects: HashSet<[u8; 8], foldhash::fast::RandomState>,
+    of_event: Vec<[u8; 8]>,
+}
+
+impl Pending {
+    fn clear(&mut self) {
+        *self = Pending::default();
+    }
+
+    /// Returns whether what becomes of `event` may depend on the pending events.
+    fn may_concern(&mut self, store: &Store, event: &EventRef<'_>) -> bool {
+        self.of_event.clear();
+        subjects(store, event, &mut self.of_event);
+        !self.subjects.is_empty() && self.of_event.iter().any(|key| self.subjects.contains(key))
+    }
+
+    /// Adds the event that [`Pending::may_concern`] was asked about.
+    fn add(&mut self, store: &Store, event: &EventRef<'_>, seq: Seq) {
+        self.entries.add(store.salt(), event, seq);
+        self.subjects.extend(self.of_event.drain(..));
+    }
+
+    /// Moves the entries into the overlay.
+    fn settle(&mut self, layers: &mut Layers) {
+        if self.entries.events() > 0 {
+            layers.young.add(&mut self.entries);
+            self.subjects.clear();
+        }
+    }
+}
+
+/// Names what an event is, and what it asks to delete.
+fn subjects(store: &Store, event: &EventRef<'_>, out: &mut Vec<[u8; 8]>) {
+    out.push(*event.id.0.first_chunk().expect("an id has 32 bytes"));
+    if event.has_address() {
+        let mut address = Vec::new();
+        event.write_address(&mut address);
+        out.push(store.salt().tag(b'a', Value::Text(&address)));
+    }
+    if event.kind == Kind::DELETION {
+        for tag in event.tags() {
+            match (tag.letter(), tag.value()) {
+                (Some(b'e'), Some(Value::Hex(id))) => {
+                    out.push(*id.first_chunk().expect("an id has 32 bytes"));
+                }
+                (Some(b'a'), Some(address)) => out.push(store.salt().tag(b'a', address)),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Marks one event dead; returns whether it was living.
@@ -228,7 +296,9 @@ fn bury(
 
 /// Freezes the young overlay; readers go on with both.
 pub(super) fn freeze(layers: &mut Layers) -> Arc<super::overlay::Overlay> {
-    let frozen = Arc::new(std::mem::take(&mut layers.young));
+    let mut young = std::mem::take(&mut layers.young);
+    young.collapse();
+    let frozen = Arc::new(young);
     layers.frozen = Some(Arc::clone(&frozen));
     frozen
 }
