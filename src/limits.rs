@@ -14,8 +14,10 @@ pub const SUBSCRIPTION_ID_CHARACTERS_MAX: usize = 64;
 /// `u32`.
 pub const EVENT_BODY_BYTES_MAX: usize = u32::MAX as usize;
 
-/// How many bytes of a client's own text are repeated in an error text.
-pub const ECHO_BYTES_MAX: usize = 64;
+/// How many filters one message may have: a filter takes much more memory than its text `{}`.
+///
+/// The limit of the settings is not above this one.
+pub const MESSAGE_FILTERS_MAX: usize = 1024;
 
 /// How many public keys a verifier keeps in their parsed form; a power of two.
 pub const VERIFIER_KEYS_MAX: usize = 512;

@@ -14,15 +14,21 @@ pub mod event;
 pub mod verify;
 
 pub mod filter;
+pub mod info;
+pub mod message;
 pub mod reject;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod model;
 
 pub use event::{Event, EventError, EventRef};
 pub use filter::{Filter, FilterError, TagCondition, TagMode, TagValue};
 pub use id::{EventId, PublicKey, Signature};
+pub use info::InformationDocument;
 pub use kind::{Kind, KindClass};
+pub use message::{ClientMessage, MessageError, SubscriptionId};
 pub use reject::{Prefix, Reject};
 pub use tag::{Tag, Tags, Value};
 pub use verify::{Invalid, Keypair, Verified, Verifier};

@@ -237,7 +237,7 @@ pub(super) fn read_packed(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Resul
 
 #[inline]
 fn read_element(scanner: &mut Scanner<'_>, out: &mut Vec<u8>) -> Result<(), TagError> {
-    if let Some(bytes) = scanner.hex_32() {
+    if let Some(bytes) = scanner.plain_hex_32() {
         push_hex(&bytes, out);
         return Ok(());
     }

@@ -162,7 +162,7 @@ fn read_list<'a, T: Ord>(
 }
 
 fn read_value(scanner: &mut Scanner<'_>) -> Option<TagValue> {
-    if let Some(bytes) = scanner.hex_32() {
+    if let Some(bytes) = scanner.plain_hex_32() {
         return Some(TagValue::Hex(bytes));
     }
     let mut ahead = scanner.clone();

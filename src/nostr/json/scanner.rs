@@ -118,17 +118,26 @@ impl<'a> Scanner<'a> {
     /// is.
     #[inline]
     pub fn hex_32(&mut self) -> Option<[u8; 32]> {
-        let bytes = hex::decode_32(self.quoted(64)?)?;
-        self.at += 66;
-        Some(bytes)
+        self.plain_hex_32().or_else(|| self.escaped_hex(hex::decode_32))
     }
 
     /// Reads a string of exactly 128 lower-case hexadecimal digits; anything else is left where it
     /// is.
     #[inline]
     pub fn hex_64(&mut self) -> Option<[u8; 64]> {
-        let bytes = hex::decode_64(self.quoted(128)?)?;
+        let Some(bytes) = self.quoted(128).and_then(hex::decode_64) else {
+            return self.escaped_hex(hex::decode_64);
+        };
         self.at += 130;
+        Some(bytes)
+    }
+
+    /// Does as [`Scanner::hex_32`], but leaves digits that are written as escapes to whoever reads
+    /// them as text.
+    #[inline]
+    pub fn plain_hex_32(&mut self) -> Option<[u8; 32]> {
+        let bytes = hex::decode_32(self.quoted(64)?)?;
+        self.at += 66;
         Some(bytes)
     }
 
@@ -214,6 +223,15 @@ impl<'a> Scanner<'a> {
             [b'"', inside @ .., b'"'] => Some(inside),
             _ => None,
         }
+    }
+
+    /// Reads hexadecimal digits some of which are written as escapes.
+    #[cold]
+    fn escaped_hex<T>(&mut self, decode: fn(&[u8]) -> Option<T>) -> Option<T> {
+        let mut ahead = self.clone();
+        let decoded = decode(&ahead.text().ok()?.canonical())?;
+        *self = ahead;
+        Some(decoded)
     }
 
     #[inline]
@@ -456,6 +474,11 @@ mod tests {
         assert_eq!(scanner.hex_32(), None);
         let text = format!("\"{digits}\"");
         scanner = Scanner::new(&text);
+        assert_eq!(scanner.hex_32(), Some([0xab; 32]));
+        assert_eq!(scanner.remaining(), 0);
+        let escaped = format!("\"{}\\u0061b\"", &digits[2..]);
+        scanner = Scanner::new(&escaped);
+        assert_eq!(scanner.plain_hex_32(), None);
         assert_eq!(scanner.hex_32(), Some([0xab; 32]));
         assert_eq!(scanner.remaining(), 0);
         for wrong in [&text[1..], &text[..65], &format!("\"{digits}0\""), &text.to_uppercase()] {
