@@ -1,4 +1,4 @@
-//! One LMDB key for each prefix; the rest of an entry is one of its sorted duplicates of fixed size.
+//! One LMDB key for each prefix; the rest of an entry is one of its sorted duplicates.
 
 use std::ops::Bound;
 

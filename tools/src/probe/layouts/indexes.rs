@@ -206,3 +206,53 @@ pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
 pub(crate) const TAKEN: usize = 20;
 const MAP_BYTES: usize = 64 << 30;
 const QUESTION_SEED: u64 = 42;
+
+#[cfg(test)]
+mod tests {
+    use super::super::entries::Indexes;
+    use super::*;
+    use crate::dataset::{Generator, Options, Signatures};
+
+    fn indexes(events: u64) -> Indexes {
+        let created_at = 1_600_000_000..=1_610_000_000;
+        let signatures = Signatures::Noise;
+        let mut generator =
+            Generator::new(Options { events, seed: 9, created_at, signatures, threads: 1 });
+        let mut indexes = Indexes::new();
+        loop {
+            let round = generator.next_round();
+            if round.is_empty() {
+                return indexes;
+            }
+            round.iter().for_each(|event| indexes.add(&event.event.view()));
+        }
+    }
+
+    #[test]
+    fn all_layouts_answer_alike_however_they_were_built() {
+        let parent = std::env::temp_dir().join(format!("chappe-test-{}", std::process::id()));
+        let material = indexes(1_500);
+        let events = material.events();
+        for index in &material.indexes {
+            let mut expected = None;
+            for (number, kind) in LayoutKind::ALL.into_iter().enumerate() {
+                let folder = |how| parent.join(format!("{}-{number}-{how}", index.shape.name));
+                let mut batched =
+                    Built::create(&folder("batched"), kind, index.shape).expect("made");
+                batched.insert(index, 0..events / 2, 400).expect("inserted");
+                batched.insert(index, events / 2..events, 7).expect("inserted");
+                let mut loaded = Built::create(&folder("loaded"), kind, index.shape).expect("made");
+                loaded.load(index, 0..events).expect("loaded");
+                for built in [batched, loaded] {
+                    let newest = built.ask(index, 300).expect("answered").1;
+                    let all = built.walk().expect("walked").1;
+                    assert_eq!(all.entries as usize, index.of(0..events).len());
+                    let answers = (newest, all);
+                    assert_eq!(*expected.get_or_insert(answers), answers, "{}", kind.name());
+                    built.remove().expect("removed");
+                }
+            }
+        }
+        std::fs::remove_dir_all(&parent).expect("removed");
+    }
+}

@@ -153,10 +153,23 @@ impl Row {
             "index": self.index,
             "layout": self.layout,
             "entries_per_event": self.entries,
-            "used_bytes_per_event": { "10000": self.middle_bytes, "64000": self.large_bytes, "load": self.loaded_bytes },
+            "used_bytes_per_event": {
+                "10000": self.middle_bytes,
+                "64000": self.large_bytes,
+                "load": self.loaded_bytes,
+            },
             "file_bytes_per_event": self.file_bytes,
-            "insert_ns_per_event": { "100": self.small_ns, "10000": self.middle_ns, "64000": self.large_ns, "load": self.load_ns },
-            "dirty_bytes_per_event": { "100": self.small_dirty, "10000": self.middle_dirty, "64000": self.large_dirty },
+            "insert_ns_per_event": {
+                "100": self.small_ns,
+                "10000": self.middle_ns,
+                "64000": self.large_ns,
+                "load": self.load_ns,
+            },
+            "dirty_bytes_per_event": {
+                "100": self.small_dirty,
+                "10000": self.middle_dirty,
+                "64000": self.large_dirty,
+            },
             "newest_20_ns": self.question_ns,
             "newest_20_entries": self.taken,
             "walk_ns_per_entry": self.walk_ns,
@@ -205,32 +218,12 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "Indexes of {} events; figures are per event. Batches: S = {} (into the full index),\n\
-             M = {MIDDLE_BATCH}, L = {LARGE_BATCH}, K = all in key order. Bytes of pages in use, and of the\n\
-             file with free pages; processor ns to insert; bytes of dirty pages. Then ns for the\n\
-             newest {TAKEN} of a prefix, how many there were, and ns to walk one entry.",
+             M = {MIDDLE_BATCH}, L = {LARGE_BATCH}, K = all in key order. Bytes of pages in use, and\n\
+             of the file with free pages; processor ns to insert; bytes of dirty pages. Then ns\n\
+             for the newest {TAKEN} of a prefix, how many there were, and ns to walk one entry.",
             self.events, self.small_batch
         )?;
-        writeln!(
-            f,
-            "{:<15} {:<15} {:>7} |{:>7}{:>7}{:>7}{:>7} |{:>7}{:>7}{:>7}{:>6} |{:>8}{:>7}{:>7} |{:>6}{:>6}{:>6}",
-            "index",
-            "layout",
-            "entries",
-            "M",
-            "L",
-            "K",
-            "file M",
-            "ns S",
-            "ns M",
-            "ns L",
-            "ns K",
-            "dirty S",
-            "M",
-            "L",
-            "ask",
-            "found",
-            "walk",
-        )?;
+        writeln!(f, "{}", COLUMNS.concat())?;
         for figures in &self.indexes {
             writeln!(f, "{}", figures.row())?;
         }
@@ -240,3 +233,12 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+/// The head of the table of indexes, as wide as [`Row`] writes its columns.
+const COLUMNS: [&str; 5] = [
+    "index           layout          entries",
+    " |      M      L      K file M",
+    " |   ns S   ns M   ns L  ns K",
+    " | dirty S      M      L",
+    " |   ask found  walk",
+];
