@@ -5,6 +5,7 @@
 
 mod codegen;
 mod dataset;
+mod probe;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Codegen(arguments) => codegen::run(&arguments),
         Command::Dataset(arguments) => dataset::run(&arguments),
+        Command::Probe { probe } => probe::run(&probe),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,6 +40,11 @@ enum Command {
     Codegen(codegen::Arguments),
     /// Write realistic, validly signed events as JSON lines
     Dataset(dataset::Arguments),
+    /// Measure designs against each other
+    Probe {
+        #[command(subcommand)]
+        probe: probe::Probe,
+    },
 }
 
 /// Why a tool failed: a sentence for the developer that fits after "error: ".

@@ -27,8 +27,8 @@ pub(super) fn generate_body() -> Result<String, Failure> {
 }
 
 /// Makes flatc's output a plain module: without its blanket `allow` attributes (what remains to be
-/// excepted from the lints is named once, in [`EXPECTED_LINTS`]) and without the module of the namespace,
-/// which would only repeat the crate's name.
+/// excepted from the lints is named once, in [`EXPECTED_LINTS`]) and without the module of the
+/// namespace, which would only repeat the crate's name.
 fn tidy(text: &str) -> String {
     let skipped = |line: &str| {
         line.starts_with("#[allow(")

@@ -17,3 +17,4 @@ mod world;
 mod zaps;
 
 pub(crate) use command::{Arguments, run};
+pub(crate) use generator::{Generator, Options, Signatures};

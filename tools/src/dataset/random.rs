@@ -1,6 +1,6 @@
 //! Random choices that are the same on every machine.
 //!
-//! Only additions and divisions of floats, which IEEE 754 fixes to the bit; no powers or logarithms.
+//! Floats are only added, multiplied and divided, which IEEE 754 fixes to the bit.
 
 use std::fmt::Write as _;
 
