@@ -29,6 +29,15 @@ pub struct Published {
     pub json: Vec<u8>,
 }
 
+impl Published {
+    /// Renders an event for its subscribers.
+    pub fn new(seq: Seq, event: Event) -> Published {
+        let mut json = Vec::with_capacity(event.memory_bytes() + JSON_BYTES_MORE);
+        event.view().write_json(&mut json);
+        Published { seq, event, json }
+    }
+}
+
 /// Wakes one consumer; it must be cheap, never block and may be called more often than needed.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
@@ -136,6 +145,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// Takes the next batch, if there is one.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not say that it lapped")]
     pub fn next(&mut self) -> Next {
         if self.next == self.shared.head.load(Ordering::Acquire) {
             return Next::Empty;
@@ -182,15 +192,15 @@ impl Shared {
 }
 
 fn batch_bytes(batch: &[Published]) -> usize {
-    batch
-        .iter()
-        .map(|published| {
-            let view = published.event.view();
-            let body = view.tags_packed.len() + view.content.len();
-            size_of::<Published>() + body + published.json.capacity()
-        })
-        .sum()
+    let bytes = |it: &Published| {
+        size_of::<Published>() - size_of::<Event>() + it.event.memory_bytes() + it.json.capacity()
+    };
+    batch.iter().map(bytes).sum()
 }
+
+/// How much longer than in memory an event is as JSON: hex doubles id, key and signature, which
+/// together with the members' names are most of a short event.
+const JSON_BYTES_MORE: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,193 @@
+//! One connection of a core: who it is, what it has open, and how its messages become work.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use slab::Slab;
+
+use super::core::Core;
+use super::query::Queries;
+use crate::net::{CloseCode, Conversation, Ending, Flow, Outbound};
+use crate::nostr::Event;
+use crate::nostr::message;
+use crate::session::{Action, Session};
+
+/// Names one connection of one core, past its end: answers may come late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionKey {
+    /// The place in the core's list; used again after the connection is gone.
+    pub(super) slot: u32,
+    /// Tells apart those who had the place one after the other.
+    pub(super) serial: u32,
+}
+
+impl ConnectionKey {
+    /// Returns the key as the number that travels with a submission.
+    pub(super) fn to_number(self) -> u64 {
+        u64::from(self.serial) << 32 | u64::from(self.slot)
+    }
+
+    /// Returns the key that a number stands for.
+    pub(super) fn from_number(number: u64) -> ConnectionKey {
+        let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+        ConnectionKey {
+            slot: u32::from_be_bytes([e, f, g, h]),
+            serial: u32::from_be_bytes([a, b, c, d]),
+        }
+    }
+}
+
+/// What a core keeps of one connection.
+pub(super) struct Connection {
+    pub(super) key: ConnectionKey,
+    pub(super) outbound: Outbound,
+    pub(super) session: RefCell<Session>,
+    pub(super) queries: RefCell<Queries>,
+}
+
+/// The connections of one core.
+#[derive(Default)]
+pub(super) struct Connections {
+    slots: Slab<Rc<Connection>>,
+    opened: u32,
+}
+
+impl Connections {
+    fn add(&mut self, outbound: Outbound) -> Rc<Connection> {
+        self.opened = self.opened.wrapping_add(1);
+        let vacant = self.slots.vacant_entry();
+        let slot = u32::try_from(vacant.key()).expect("sockets are fewer than 2^32");
+        let connection = Rc::new(Connection {
+            key: ConnectionKey { slot, serial: self.opened },
+            outbound,
+            session: RefCell::new(Session::new()),
+            queries: RefCell::default(),
+        });
+        vacant.insert(Rc::clone(&connection));
+        connection
+    }
+
+    fn remove(&mut self, key: ConnectionKey) {
+        self.slots.remove(key.slot as usize);
+        if self.slots.is_empty() {
+            self.slots = Slab::new();
+        }
+    }
+
+    /// Returns the connection of this key, unless it is over.
+    pub(super) fn of(&self, key: ConnectionKey) -> Option<&Rc<Connection>> {
+        self.in_slot(key.slot).filter(|connection| connection.key == key)
+    }
+
+    /// Returns the connection that has this place.
+    pub(super) fn in_slot(&self, slot: u32) -> Option<&Rc<Connection>> {
+        self.slots.get(slot as usize)
+    }
+}
+
+/// The core's side of the conversation with one client.
+pub(super) struct Talk {
+    core: Rc<Core>,
+    connection: Rc<Connection>,
+    /// The events of the read that is being handed over.
+    burst: Vec<Event>,
+}
+
+impl Talk {
+    /// Begins the conversation of a connection that was accepted.
+    pub(super) fn begin(core: &Rc<Core>, outbound: Outbound) -> Talk {
+        core.metrics.connections_opened_total.add(1);
+        let connection = core.connections.borrow_mut().add(outbound);
+        Talk { core: Rc::clone(core), connection, burst: Vec::new() }
+    }
+
+    fn publish_burst(&mut self) -> Flow {
+        if self.burst.is_empty() {
+            return Flow::Continue;
+        }
+        let events = std::mem::take(&mut self.burst);
+        self.core.publish(&self.connection, events)
+    }
+}
+
+impl Conversation for Talk {
+    fn text(&mut self, message: &str) -> Flow {
+        let (core, connection) = (&self.core, &self.connection);
+        core.metrics.messages_total.add(1);
+        let now = core.relay.clock.now_secs();
+        let mut answer = core.answer.borrow_mut();
+        answer.clear();
+        let action =
+            connection.session.borrow_mut().message(message, &core.relay.session, now, &mut answer);
+        if !answer.is_empty() {
+            connection.outbound.push_text(&answer);
+        }
+        drop(answer);
+        match action {
+            Action::Done => {}
+            Action::Publish(event) => {
+                self.burst.push(event);
+                if self.burst.len() >= BURST_EVENTS_MAX {
+                    return self.publish_burst();
+                }
+            }
+            Action::Open { subscription, replaced, filters } => {
+                if let Some(replaced) = replaced {
+                    core.close_subscription(connection, replaced);
+                }
+                core.open_subscription(connection, subscription, filters, now);
+            }
+            Action::Close { subscription } => core.close_subscription(connection, subscription),
+            Action::Count { query, filters } => core.count(connection, query, filters),
+        }
+        Flow::Continue
+    }
+
+    fn binary(&mut self) -> Flow {
+        let text = "invalid: binary messages are not spoken here";
+        self.connection.outbound.push_text_with(|out| message::write_notice(out, text));
+        Flow::Close(CloseCode::Unsupported)
+    }
+
+    fn too_long(&mut self) {
+        let max = self.core.relay.message_bytes_max;
+        let text = format!("invalid: message is longer than {max} bytes");
+        self.connection.outbound.push_text_with(|out| message::write_notice(out, &text));
+    }
+
+    fn burst_end(&mut self) -> Flow {
+        self.publish_burst()
+    }
+
+    fn drained(&mut self) {
+        self.core.resume_queries(&self.connection);
+    }
+
+    fn closed(&mut self, _ending: Ending) {
+        let open: Vec<u32> = {
+            let session = self.connection.session.borrow();
+            session.subscriptions().iter().map(|subscription| subscription.number).collect()
+        };
+        for subscription in open {
+            self.core.close_subscription(&self.connection, subscription);
+        }
+        self.core.connections.borrow_mut().remove(self.connection.key);
+        self.core.metrics.connections_closed_total.add(1);
+    }
+}
+
+/// A burst is split above this, so that the first answers do not wait for the last event.
+const BURST_EVENTS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_key_survives_its_number() {
+        for (slot, serial) in [(0, 0), (1, 2), (u32::MAX, 3), (4, u32::MAX)] {
+            let key = ConnectionKey { slot, serial };
+            assert_eq!(ConnectionKey::from_number(key.to_number()), key);
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A core: one thread with its own listener, connections, subscriptions and place in the ring.
+//!
+//! The thread runs a current-thread runtime. Connections are local tasks that call in through
+//! [`Talk`]; everything from other threads comes through the core's inbox or the ring, whose bell
+//! wakes the one task that attends to both. Nothing of a core is shared but that inbox, so nothing
+//! here locks.
+
+use std::cell::RefCell;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::{LocalSet, yield_now};
+
+use super::connection::{ConnectionKey, Connections, Talk};
+use super::live::Live;
+use super::publish::Stalled;
+use super::query::Chunk;
+use super::routes::RelaySite;
+use super::work::Job;
+use crate::clock::Clock;
+use crate::fanout::{Consumer, SubscriptionIndex};
+use crate::ingest::{Replies, Reply, Submission, WriterHandle};
+use crate::mailbox::{Inbox, Sender};
+use crate::metrics::CoreMetrics;
+use crate::net::{self, NetOptions};
+use crate::nostr::Verifier;
+use crate::query::QueryLimits;
+use crate::seq::Seq;
+use crate::session::SessionLimits;
+use crate::store::Store;
+
+/// What all threads of the server share.
+pub(super) struct Relay {
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) session: SessionLimits,
+    pub(super) query: QueryLimits,
+    pub(super) message_bytes_max: usize,
+}
+
+/// What other threads tell a core.
+pub(super) enum Message {
+    /// The fate of events.
+    Replies(Vec<Reply>),
+    /// Verified events that the writer had no room for.
+    Refused(Vec<Submission>),
+    /// A chunk of a query.
+    Chunk(Box<Chunk>),
+    /// The answer to a COUNT.
+    Counted {
+        /// Who asked.
+        connection: ConnectionKey,
+        /// The whole message.
+        answer: Vec<u8>,
+    },
+}
+
+/// The inboxes of all cores, by number.
+#[derive(Clone)]
+pub(super) struct Inboxes(pub(super) Arc<[Arc<Inbox<Message>>]>);
+
+impl Inboxes {
+    /// Puts a message into the inbox of one core.
+    pub(super) fn put(&self, core: u32, message: Message) {
+        self.0[core as usize].put(message);
+    }
+}
+
+impl Replies for Inboxes {
+    fn deliver(&self, core: u32, replies: Vec<Reply>) {
+        self.put(core, Message::Replies(replies));
+    }
+}
+
+/// Whether there is more of the same to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum More {
+    No,
+    Yes,
+}
+
+/// One core, seen from its own thread.
+pub(super) struct Core {
+    pub(super) number: u32,
+    pub(super) relay: Arc<Relay>,
+    pub(super) work: Sender<Job>,
+    pub(super) writer: WriterHandle,
+    pub(super) metrics: Arc<CoreMetrics>,
+    pub(super) connections: RefCell<Connections>,
+    pub(super) index: RefCell<SubscriptionIndex>,
+    pub(super) live: RefCell<Live>,
+    pub(super) stalled: RefCell<Stalled>,
+    pub(super) verifier: RefCell<Verifier>,
+    /// Where the answer to one message is written.
+    pub(super) answer: RefCell<Vec<u8>>,
+    /// Where the frames of one slice are written.
+    pub(super) frames: RefCell<Vec<u8>>,
+    inbox: Arc<Inbox<Message>>,
+}
+
+/// What a core's thread is started with.
+pub(super) struct CoreStart {
+    pub(super) number: u32,
+    pub(super) relay: Arc<Relay>,
+    pub(super) listener: TcpListener,
+    pub(super) site: RelaySite,
+    pub(super) net: NetOptions,
+    pub(super) inbox: Arc<Inbox<Message>>,
+    pub(super) bell: Arc<Notify>,
+    pub(super) consumer: Consumer,
+    /// Up to where nothing is to be delivered live.
+    pub(super) last: Seq,
+    pub(super) work: Sender<Job>,
+    pub(super) writer: WriterHandle,
+    pub(super) metrics: Arc<CoreMetrics>,
+    /// Keys the tables that clients could otherwise choose collisions for.
+    pub(super) seed: u64,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl CoreStart {
+    /// Runs the core until it is told to stop and its connections are closed.
+    pub(super) fn run(self) -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, self.serve())
+    }
+
+    async fn serve(self) -> std::io::Result<()> {
+        let core = Rc::new(Core {
+            number: self.number,
+            relay: self.relay,
+            work: self.work,
+            writer: self.writer,
+            metrics: self.metrics,
+            connections: RefCell::default(),
+            index: RefCell::new(SubscriptionIndex::new(self.seed)),
+            live: RefCell::new(Live::new(self.consumer, self.last)),
+            stalled: RefCell::default(),
+            verifier: RefCell::default(),
+            answer: RefCell::default(),
+            frames: RefCell::default(),
+            inbox: self.inbox,
+        });
+        let attending = tokio::task::spawn_local(attend(Rc::clone(&core), self.bell));
+        let mut stop = self.stop;
+        let stopped = async move {
+            // An error means that the one who could say so is gone, which says the same.
+            let _ = stop.wait_for(|is_stopping| *is_stopping).await;
+        };
+        let accept = move |_, outbound| -> Box<dyn net::Conversation> {
+            Box::new(Talk::begin(&core, outbound))
+        };
+        let served = net::serve(self.listener, Rc::new(self.site), accept, self.net, stopped).await;
+        attending.abort();
+        served
+    }
+}
+
+/// Attends to what other threads have for this core, whenever the bell rings.
+async fn attend(core: Rc<Core>, bell: Arc<Notify>) {
+    loop {
+        if core.stalled.borrow().is_empty() {
+            bell.notified().await;
+        } else {
+            // The bell does not ring for room in the pool or at the writer.
+            let _ = tokio::time::timeout(STALL_PAUSE, bell.notified()).await;
+        }
+        core.inbox.answer();
+        loop {
+            let messages = core.attend_to_some();
+            let events = core.deliver_some();
+            core.retry_stalled();
+            if messages == More::No && events == More::No {
+                break;
+            }
+            yield_now().await;
+        }
+    }
+}
+
+impl Core {
+    /// Attends to some of the inbox; returns whether there may be more.
+    fn attend_to_some(&self) -> More {
+        for _ in 0..MESSAGES_MAX {
+            match self.inbox.take() {
+                None => return More::No,
+                Some(Message::Replies(replies)) => self.take_replies(&replies),
+                Some(Message::Refused(refused)) => self.take_refused(refused),
+                Some(Message::Chunk(chunk)) => self.take_chunk(*chunk),
+                Some(Message::Counted { connection, answer }) => {
+                    self.take_count(connection, &answer);
+                }
+            }
+        }
+        More::Yes
+    }
+}
+
+/// Messages attended to before the connections of the core get their turn.
+const MESSAGES_MAX: usize = 32;
+/// How long what stands in line waits before it is tried again.
+const STALL_PAUSE: Duration = Duration::from_millis(1);

@@ -1,0 +1,157 @@
+//! Live delivery: from the ring to the subscriptions of this core.
+//!
+//! An event at or below a subscription's horizon belongs to its stored phase and is not sent here;
+//! so whatever the order in which a query and a commit meet, each event is sent once (I7). A core
+//! that the ring has lapped reads what it missed from the store's log, in bounded steps.
+
+use std::rc::Rc;
+
+use super::core::{Core, More};
+use crate::fanout::{Consumer, Next, Published, SubKey};
+use crate::nostr::EventRef;
+use crate::seq::Seq;
+use crate::session;
+use crate::store::StoreError;
+
+/// How far this core has come.
+pub(super) struct Live {
+    consumer: Consumer,
+    /// Everything stored up to here has been delivered.
+    last: Seq,
+    pace: Pace,
+    /// The batch being delivered, and how many of its events are done.
+    batch: Option<(std::sync::Arc<[Published]>, usize)>,
+    found: Vec<SubKey>,
+    json: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    InStep,
+    /// The ring lapped this core: the log has what is missing.
+    Behind,
+}
+
+impl Live {
+    /// Starts at `last`, up to which nothing is to be delivered.
+    pub(super) fn new(consumer: Consumer, last: Seq) -> Live {
+        let (found, json) = (Vec::new(), Vec::new());
+        Live { consumer, last, pace: Pace::InStep, batch: None, found, json }
+    }
+}
+
+impl Core {
+    /// Delivers some of what was published; returns whether there is more.
+    pub(super) fn deliver_some(&self) -> More {
+        let mut live = self.live.borrow_mut();
+        let now = self.relay.clock.now_secs();
+        if live.pace == Pace::Behind {
+            return self.catch_up(&mut live, now);
+        }
+        let mut left = DELIVERY_EVENTS_MAX;
+        while left > 0 {
+            let (batch, done) = match live.batch.take() {
+                Some(begun) => begun,
+                None => match live.consumer.next() {
+                    Next::Batch(batch) => (batch, 0),
+                    Next::Empty => return More::No,
+                    Next::Lapped => {
+                        self.metrics.lapped_total.add(1);
+                        live.pace = Pace::Behind;
+                        return More::Yes;
+                    }
+                },
+            };
+            let end = batch.len().min(done + left);
+            for published in &batch[done..end] {
+                self.deliver_published(&mut live, published, now);
+            }
+            left -= end - done;
+            if end < batch.len() {
+                live.batch = Some((batch, end));
+            }
+        }
+        More::Yes
+    }
+
+    fn deliver_published(&self, live: &mut Live, published: &Published, now: u64) {
+        let seq = published.seq;
+        if seq != Seq::ZERO {
+            if seq <= live.last {
+                return;
+            }
+            live.last = seq;
+        }
+        self.deliver(&mut live.found, seq, &published.event.view(), &published.json, now);
+    }
+
+    /// Delivers some of the log; in step again once its end is reached.
+    fn catch_up(&self, live: &mut Live, now: u64) -> More {
+        match self.deliver_log(live, now) {
+            Ok(More::Yes) => {}
+            Ok(More::No) => live.pace = Pace::InStep,
+            Err(error) => {
+                tracing::error!(%error, "live events were lost: the log cannot be read");
+                live.last = self.relay.store.last_seq();
+                live.pace = Pace::InStep;
+            }
+        }
+        More::Yes
+    }
+
+    fn deliver_log(&self, live: &mut Live, now: u64) -> Result<More, StoreError> {
+        let snapshot = self.relay.store.snapshot()?;
+        let mut left = LOG_EVENTS_MAX;
+        for item in snapshot.log(live.last)? {
+            let (seq, event) = item?;
+            live.json.clear();
+            event.write_json(&mut live.json);
+            self.deliver(&mut live.found, seq, &event, &live.json, now);
+            live.last = seq;
+            left -= 1;
+            if left == 0 {
+                return Ok(More::Yes);
+            }
+        }
+        live.last = live.last.max(snapshot.seq());
+        Ok(More::No)
+    }
+
+    /// Sends one event to every subscription of this core that it matches and that may see it.
+    fn deliver(
+        &self,
+        found: &mut Vec<SubKey>,
+        seq: Seq,
+        event: &EventRef<'_>,
+        json: &[u8],
+        now: u64,
+    ) {
+        found.clear();
+        self.index.borrow_mut().matches(event, found);
+        if found.is_empty() || !session::is_shown(event, now) {
+            return;
+        }
+        let connections = self.connections.borrow();
+        let mut sent = 0;
+        for key in found.iter() {
+            let Some(connection) = connections.in_slot(key.connection).map(Rc::as_ref) else {
+                continue;
+            };
+            let session = connection.session.borrow();
+            let Some(subscription) = session.subscription(key.subscription) else { continue };
+            let is_stored_phase = seq != Seq::ZERO && seq <= subscription.horizon;
+            if is_stored_phase || !session.reader().may_read(event) {
+                continue;
+            }
+            let id = subscription.id.as_canonical();
+            connection.outbound.push_text_parts(&[b"[\"EVENT\",\"", id, b"\",", json, b"]"]);
+            sent += 1;
+        }
+        self.metrics.events_sent_live_total.add(sent);
+    }
+}
+
+/// Events delivered before the connections of the core get their turn.
+const DELIVERY_EVENTS_MAX: usize = 64;
+/// Events of the log delivered before a snapshot is given back (I6).
+const LOG_EVENTS_MAX: usize = 256;

@@ -1,0 +1,32 @@
+//! The running relay: threads, who starts and stops them, and what passes between them.
+//!
+//! ```text
+//!            core-0 .. core-N             work-0 .. work-N
+//!  sockets <-> session, index  -- jobs -->  verify, query slices
+//!              ^  ^      |  <- inbox --        |
+//!              |  |      +---- submissions ----+--> writer --> store
+//!              |  +--------------- inbox: replies ----+
+//!              +------------------- ring: batches ----+     keeper: other processes' commits
+//! ```
+//!
+//! A client's message is taken in `connection`, the way of an EVENT is `publish`, the way of a REQ
+//! is `query` and `render`, what follows live is `live`; `work` is the pool, `core` a core's thread,
+//! `run` the order of starting and stopping, `routes` plain HTTP.
+
+mod settings;
+
+mod routes;
+mod run;
+
+mod connection;
+mod core;
+mod live;
+mod publish;
+mod query;
+mod render;
+
+mod keeper;
+mod work;
+
+pub use run::{Server, run};
+pub use settings::{About, ServerError, ServerSettings};

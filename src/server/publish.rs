@@ -1,0 +1,216 @@
+//! The way of an EVENT through its core: known already? really signed? then to the writer.
+//!
+//! Nothing is dropped and nothing waits: where the pool or the writer is full, what is left stands
+//! in line here and the sockets it came from are not read until the line is gone (I8). So a line is
+//! never longer than what these sockets had sent before they were paused.
+
+use std::collections::VecDeque;
+
+use super::connection::{Connection, ConnectionKey};
+use super::core::Core;
+use super::render;
+use super::work::{self, Job, Submitted, VerifyJob};
+use crate::ingest::{Reply, ReplyTo, Submission, WriterHandle};
+use crate::mailbox::{Refused, Sender};
+use crate::net::Flow;
+use crate::nostr::{Event, EventId, EventRef, Reject};
+use crate::session;
+use crate::store::{Outcome, Snapshot};
+
+/// What stands in line, and who is not read meanwhile.
+#[derive(Default)]
+pub(super) struct Stalled {
+    jobs: VecDeque<Job>,
+    submissions: VecDeque<Submission>,
+    paused: Vec<ConnectionKey>,
+}
+
+/// Where something handed over went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handed {
+    /// To whom it belongs.
+    Over,
+    /// Into the line.
+    InLine,
+}
+
+impl Stalled {
+    /// Returns whether nothing stands in line.
+    pub(super) fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.submissions.is_empty()
+    }
+
+    /// Gives a job to the pool, or puts it in line.
+    pub(super) fn hand(&mut self, work: &Sender<Job>, job: Job) -> Handed {
+        self.jobs.push_back(job);
+        self.retry_jobs(work);
+        if self.jobs.is_empty() { Handed::Over } else { Handed::InLine }
+    }
+
+    /// Puts events in line that the writer had no room for.
+    pub(super) fn add(&mut self, submission: Submission) {
+        let key = ConnectionKey::from_number(submission.reply.connection);
+        self.submissions.push_back(submission);
+        self.pause(key);
+    }
+
+    fn pause(&mut self, key: ConnectionKey) {
+        if !self.paused.contains(&key) {
+            self.paused.push(key);
+        }
+    }
+
+    fn retry_jobs(&mut self, work: &Sender<Job>) {
+        while let Some(job) = self.jobs.pop_front() {
+            // A closed pool is a relay that has stopped: its connections are gone.
+            if let Err(Refused::Full(job)) = work.try_send(job) {
+                return self.jobs.push_front(job);
+            }
+        }
+    }
+
+    fn retry_submissions(&mut self, writer: &WriterHandle) {
+        while let Some(submission) = self.submissions.pop_front() {
+            if let Err(full) = writer.submit(submission) {
+                return self.submissions.push_front(full.0);
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Takes the events of one burst: duplicates are answered, a few events are verified at once,
+    /// more are shared among the work pool.
+    pub(super) fn publish(&self, connection: &Connection, mut events: Vec<Event>) -> Flow {
+        self.metrics.events_total.add(events.len() as u64);
+        self.answer_duplicates(connection, &mut events);
+        let from = ReplyTo { core: self.number, connection: connection.key.to_number() };
+        if events.len() <= VERIFIED_INLINE_MAX {
+            for event in events {
+                self.verify_inline(connection, from, event);
+            }
+        } else {
+            self.share_out(from, events);
+        }
+        let mut stalled = self.stalled.borrow_mut();
+        if stalled.is_empty() {
+            return Flow::Continue;
+        }
+        self.metrics.paused_total.add(1);
+        stalled.pause(connection.key);
+        Flow::Pause
+    }
+
+    /// Answers the events of `to` connections that the writer or the pool has decided on.
+    pub(super) fn take_replies(&self, replies: &[Reply]) {
+        let connections = self.connections.borrow();
+        for reply in replies {
+            let key = ConnectionKey::from_number(reply.to.connection);
+            if let Some(connection) = connections.of(key) {
+                answer(connection, &reply.id, &reply.outcome);
+            }
+        }
+    }
+
+    /// Takes back events that the writer had no room for.
+    pub(super) fn take_refused(&self, refused: Vec<Submission>) {
+        let mut stalled = self.stalled.borrow_mut();
+        let connections = self.connections.borrow();
+        for submission in refused {
+            let key = ConnectionKey::from_number(submission.reply.connection);
+            if let Some(connection) = connections.of(key) {
+                connection.outbound.pause_reading();
+            }
+            stalled.add(submission);
+        }
+    }
+
+    /// Hands over what stands in line as far as there is room; reads on once the line is gone.
+    pub(super) fn retry_stalled(&self) {
+        let mut stalled = self.stalled.borrow_mut();
+        stalled.retry_jobs(&self.work);
+        stalled.retry_submissions(&self.writer);
+        if stalled.is_empty() {
+            let connections = self.connections.borrow();
+            for key in stalled.paused.drain(..) {
+                if let Some(connection) = connections.of(key) {
+                    connection.outbound.resume_reading();
+                }
+            }
+        }
+    }
+
+    /// Answers and removes the events that are stored exactly as they came.
+    ///
+    /// What is stored was verified, so neither hash nor signature has to be looked at. An event
+    /// that only claims a known id, or has it by another signature, is verified as any other.
+    fn answer_duplicates(&self, connection: &Connection, events: &mut Vec<Event>) {
+        let before = events.len();
+        match self.relay.store.snapshot() {
+            Ok(snapshot) => events.retain(|event| match is_stored(&snapshot, &event.view()) {
+                Ok(false) => true,
+                Ok(true) => {
+                    answer(connection, &event.id, &Ok(Outcome::Duplicate));
+                    false
+                }
+                Err(reject) => {
+                    answer(connection, &event.id, &Err(reject));
+                    false
+                }
+            }),
+            Err(error) => {
+                let reject = render::refusal(&error);
+                for event in events.drain(..) {
+                    answer(connection, &event.id, &Err(reject.clone()));
+                }
+            }
+        }
+        self.metrics.events_duplicate_total.add((before - events.len()) as u64);
+    }
+
+    fn verify_inline(&self, connection: &Connection, from: ReplyTo, event: Event) {
+        match work::submit(&self.writer, &mut self.verifier.borrow_mut(), from, event) {
+            Submitted::Over => {}
+            Submitted::Refused(submission) => self.stalled.borrow_mut().add(submission),
+            Submitted::Rejected(reply) => answer(connection, &reply.id, &reply.outcome),
+        }
+    }
+
+    fn share_out(&self, from: ReplyTo, events: Vec<Event>) {
+        let mut stalled = self.stalled.borrow_mut();
+        let mut rest = events.into_iter();
+        while rest.len() > 0 {
+            let events = rest.by_ref().take(VERIFY_CHUNK_EVENTS).collect();
+            stalled.hand(&self.work, Job::Verify(VerifyJob { from, events }));
+        }
+    }
+}
+
+/// Returns whether exactly this event is stored.
+fn is_stored(snapshot: &Snapshot<'_>, event: &EventRef<'_>) -> Result<bool, Reject> {
+    match snapshot.by_id(event.id) {
+        Ok(found) => Ok(found.is_some_and(|(_, stored)| is_same(&stored, event))),
+        Err(error) => Err(render::refusal(&error)),
+    }
+}
+
+/// Returns whether two events are the same in every part; both are in canonical form.
+fn is_same(a: &EventRef<'_>, b: &EventRef<'_>) -> bool {
+    a.id == b.id
+        && a.sig == b.sig
+        && a.pubkey == b.pubkey
+        && a.created_at == b.created_at
+        && a.kind == b.kind
+        && a.content == b.content
+        && a.tags_packed == b.tags_packed
+}
+
+fn answer(connection: &Connection, id: &EventId, outcome: &Result<Outcome, Reject>) {
+    connection.outbound.push_text_with(|out| session::write_outcome(out, id, outcome));
+}
+
+/// Up to here a burst is verified on its core: asking another thread costs a third of a
+/// verification, and the client that sends one event waits for both.
+const VERIFIED_INLINE_MAX: usize = 2;
+/// Events of a burst that go to the pool together: half a millisecond of work.
+const VERIFY_CHUNK_EVENTS: usize = 16;

@@ -1,0 +1,84 @@
+//! One slice of a query, rendered into frames: the same on a core and in the work pool.
+
+use std::ops::ControlFlow;
+
+use crate::net;
+use crate::nostr::message::{self, SubscriptionId};
+use crate::nostr::{EventRef, Prefix, Reject};
+use crate::query::{Budget, Cursor, Step};
+use crate::session::{self, Reader};
+use crate::store::{Snapshot, StoreError};
+
+/// How a slice ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SliceEnd {
+    /// There is more to send.
+    More,
+    /// EOSE is the last frame.
+    Done,
+    /// The store failed; CLOSED is the last frame.
+    Failed,
+}
+
+/// Whom a query is for.
+pub(super) struct Audience<'a> {
+    pub(super) subscription: &'a SubscriptionId,
+    pub(super) reader: &'a Reader,
+}
+
+/// How much one slice may do.
+#[derive(Clone, Copy)]
+pub(super) struct SliceSize {
+    pub(super) budget: Budget,
+    /// The slice ends with the event that reaches this many bytes.
+    pub(super) chunk_bytes: usize,
+}
+
+/// Runs one slice and appends its frames to `chunk`; returns how it ended and how many events it
+/// sent.
+pub(super) fn slice(
+    snapshot: &Snapshot<'_>,
+    cursor: &mut Cursor,
+    audience: &Audience<'_>,
+    size: SliceSize,
+    now: u64,
+    chunk: &mut Vec<u8>,
+) -> (SliceEnd, u64) {
+    let mut sent = 0;
+    let is_visible = |event: &EventRef<'_>| session::visible(event, audience.reader, now);
+    let step = cursor.step(snapshot, size.budget, &is_visible, &mut |event| {
+        sent += 1;
+        net::write_text_frame(chunk, |out| {
+            message::write_event_prefix(out, audience.subscription);
+            event.write_json(out);
+            out.push(b']');
+        });
+        if chunk.len() < size.chunk_bytes {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    });
+    let end = match step {
+        Ok(Step::More) => SliceEnd::More,
+        Ok(Step::Done) => {
+            net::write_text_frame(chunk, |out| message::write_eose(out, audience.subscription));
+            SliceEnd::Done
+        }
+        Err(error) => fail(audience, &error, chunk),
+    };
+    (end, sent)
+}
+
+/// Appends the frame that ends a subscription whose events cannot be read.
+pub(super) fn fail(audience: &Audience<'_>, error: &StoreError, chunk: &mut Vec<u8>) -> SliceEnd {
+    let reject = refusal(error);
+    net::write_text_frame(chunk, |out| message::write_closed(out, audience.subscription, &reject));
+    SliceEnd::Failed
+}
+
+/// Logs a failure to read and returns what a client is told of it.
+pub(super) fn refusal(error: &StoreError) -> Reject {
+    tracing::error!(%error, "the store cannot be read");
+    Reject::new(Prefix::Error, "the store cannot be read")
+}

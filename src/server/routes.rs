@@ -1,0 +1,107 @@
+//! Plain HTTP: the relay's document (NIP-11), and a few words for people.
+
+use super::settings::ServerSettings;
+use crate::limits;
+use crate::net::{Bytes, RequestHead, Response, Site};
+use crate::nostr::InformationDocument;
+use crate::nostr::info::Limitation;
+
+/// What is at `/`; everything is rendered once at the start.
+#[derive(Clone)]
+pub(super) struct RelaySite {
+    document: Bytes,
+    page: Bytes,
+}
+
+impl RelaySite {
+    /// Renders what these settings make true.
+    pub(super) fn new(settings: &ServerSettings) -> RelaySite {
+        RelaySite {
+            document: Bytes::from(document(settings).to_json()),
+            page: Bytes::from(page(settings)),
+        }
+    }
+}
+
+impl Site for RelaySite {
+    fn respond(&self, request: &RequestHead) -> Response {
+        if !matches!(request.path(), "/" | "") {
+            return Response::text(404, "nothing is here; the relay is at /");
+        }
+        match request.method() {
+            "OPTIONS" => answer(204, None, Bytes::new()),
+            "GET" | "HEAD" if request.accepts(DOCUMENT_TYPE) => {
+                answer(200, Some(DOCUMENT_TYPE), self.document.clone())
+            }
+            "GET" | "HEAD" => answer(200, Some("text/html; charset=utf-8"), self.page.clone()),
+            _ => {
+                let mut refusal = Response::text(405, "only GET is answered here");
+                refusal.headers.push(("allow", METHODS.to_owned()));
+                refusal
+            }
+        }
+    }
+}
+
+fn answer(status: u16, media_type: Option<&str>, body: Bytes) -> Response {
+    let mut headers = vec![
+        ("access-control-allow-origin", "*".to_owned()),
+        // A `*` does not cover `Authorization`.
+        ("access-control-allow-headers", "*, Authorization".to_owned()),
+        ("access-control-allow-methods", METHODS.to_owned()),
+        ("vary", "Accept".to_owned()),
+    ];
+    headers.extend(media_type.map(|it| ("content-type", it.to_owned())));
+    Response { status, headers, body }
+}
+
+/// The document says what is enforced, and nothing else.
+fn document(settings: &ServerSettings) -> InformationDocument {
+    let about = settings.about.clone();
+    let event = &settings.session.event;
+    InformationDocument {
+        name: about.name,
+        description: about.description,
+        banner: about.banner,
+        icon: about.icon,
+        pubkey: about.pubkey,
+        contact: about.contact,
+        supported_nips: SUPPORTED_NIPS.to_vec(),
+        version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        limitation: Limitation {
+            max_message_length: Some(settings.message_bytes_max as u64),
+            max_subscriptions: Some(settings.session.subscriptions_max as u64),
+            max_limit: Some(settings.query.max_limit),
+            max_subid_length: Some(limits::SUBSCRIPTION_ID_CHARACTERS_MAX as u64),
+            max_event_tags: Some(event.tags_max as u64),
+            max_content_length: Some(event.content_characters_max as u64),
+            created_at_lower_limit: event.past_secs_max,
+            created_at_upper_limit: event.future_secs_max,
+            default_limit: Some(settings.query.default_limit),
+            ..Limitation::default()
+        },
+        ..InformationDocument::default()
+    }
+}
+
+fn page(settings: &ServerSettings) -> String {
+    let name = escaped(settings.about.name.as_deref().unwrap_or("A Nostr relay"));
+    let description = escaped(settings.about.description.as_deref().unwrap_or_default());
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{name}</title>\n\
+         <h1>{name}</h1>\n<p>{description}</p>\n\
+         <p>This is a Nostr relay, run by chappe {}. Open this address in a Nostr client, with \
+         <code>ws</code> in place of <code>http</code>.</p>\n</html>\n",
+        env!("CARGO_PKG_VERSION"),
+    )
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+const DOCUMENT_TYPE: &str = "application/nostr+json";
+const METHODS: &str = "GET, HEAD, OPTIONS";
+/// What this relay does for a client; the document lists nothing that only clients do.
+const SUPPORTED_NIPS: [u16; 5] = [1, 2, 9, 11, 40];

@@ -1,0 +1,92 @@
+//! What the server is told when it starts, and why it may not.
+
+use std::net::SocketAddr;
+
+use crate::net::ListenError;
+use crate::nostr::PublicKey;
+use crate::query::QueryLimits;
+use crate::session::SessionLimits;
+
+/// The settings of a server.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Where to listen; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// How many cores, and as many workers; `None` for as many as this machine has.
+    pub cores: Option<usize>,
+    /// How many connections there may be at once.
+    pub connections_max: usize,
+    /// How long a message from a client may be.
+    pub message_bytes_max: usize,
+    /// How many bytes may wait for one client before it is dropped as a slow reader.
+    pub outbound_bytes_max: usize,
+    /// What a session is held to.
+    pub session: SessionLimits,
+    /// How many events a query may give.
+    pub query: QueryLimits,
+    /// What the relay says of itself.
+    pub about: About,
+}
+
+/// What the relay says of itself (NIP-11); nothing has to be said.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// Its name.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// An image that stands for it.
+    pub icon: Option<String>,
+    /// A wide image.
+    pub banner: Option<String>,
+    /// Who runs it.
+    pub pubkey: Option<PublicKey>,
+    /// How to reach who runs it, as a URI.
+    pub contact: Option<String>,
+}
+
+/// Why the server did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The listening sockets cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system gives no thread.
+    #[error("start thread {name}: {source}")]
+    Thread {
+        /// Which one.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system does not tell signals.
+    #[error("listen for signals: {0}")]
+    Signals(std::io::Error),
+    /// A core could not go on.
+    #[error("run {name}: {source}")]
+    Core {
+        /// Which one.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread ended that should not have: a mistake of this program.
+    #[error("keep thread {0} running: it ended unexpectedly")]
+    Ended(String),
+}
+
+impl ServerError {
+    /// Returns what the operator can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            ServerError::Listen(error) => error.hint(),
+            ServerError::Thread { .. } => {
+                Some("raise the limit of processes, or set server.threads lower".to_owned())
+            }
+            ServerError::Ended(_) => {
+                Some("the log tells where; please report it with that line".to_owned())
+            }
+            ServerError::Signals(_) | ServerError::Core { .. } => None,
+        }
+    }
+}

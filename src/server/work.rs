@@ -1,0 +1,166 @@
+//! The work pool: threads for whatever would keep a core from its sockets.
+//!
+//! Jobs come through one bounded mailbox. A worker never waits for anybody: verified events that
+//! the writer has no room for go back to the core they came from, which stops reading the sockets
+//! that sent them.
+
+use std::sync::Arc;
+
+use super::connection::ConnectionKey;
+use super::core::{Inboxes, Message, Relay};
+use super::query::Chunk;
+use super::render::{self, Audience, SliceSize};
+use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
+use crate::mailbox::Receiver;
+use crate::nostr::message::{self, SubscriptionId};
+use crate::nostr::{Event, EventRef, Filter, Reject, Verifier};
+use crate::query::{self, Budget, Cursor};
+use crate::session::{self, Reader};
+use crate::store::StoreError;
+
+/// Something to do away from the cores.
+pub(super) enum Job {
+    /// Verify events and hand them to the writer.
+    Verify(VerifyJob),
+    /// Render the next chunk of a query.
+    Slice(SliceJob),
+    /// Count.
+    Count(CountJob),
+}
+
+/// Some events of one burst.
+pub(super) struct VerifyJob {
+    pub(super) from: ReplyTo,
+    pub(super) events: Vec<Event>,
+}
+
+/// A query to go on with.
+pub(super) struct SliceJob {
+    pub(super) core: u32,
+    pub(super) connection: ConnectionKey,
+    pub(super) subscription: u32,
+    pub(super) id: SubscriptionId,
+    pub(super) reader: Reader,
+    pub(super) cursor: Cursor,
+}
+
+/// A COUNT to answer.
+pub(super) struct CountJob {
+    pub(super) core: u32,
+    pub(super) connection: ConnectionKey,
+    pub(super) query: SubscriptionId,
+    pub(super) reader: Reader,
+    pub(super) filters: Arc<[Filter]>,
+}
+
+/// One thread of the pool.
+pub(super) struct Worker {
+    pub(super) relay: Arc<Relay>,
+    pub(super) jobs: Receiver<Job>,
+    pub(super) writer: WriterHandle,
+    pub(super) inboxes: Inboxes,
+}
+
+impl Worker {
+    /// Works until nobody can ask for anything any more.
+    pub(super) fn run(self) {
+        let mut verifier = Verifier::new();
+        while let Some(job) = self.jobs.recv() {
+            match job {
+                Job::Verify(job) => self.verify(&mut verifier, job),
+                Job::Slice(job) => self.slice(job),
+                Job::Count(job) => self.count(&job),
+            }
+        }
+    }
+
+    fn verify(&self, verifier: &mut Verifier, job: VerifyJob) {
+        let mut replies = Vec::new();
+        let mut refused = Vec::new();
+        for event in job.events {
+            match submit(&self.writer, verifier, job.from, event) {
+                Submitted::Over => {}
+                Submitted::Refused(submission) => refused.push(submission),
+                Submitted::Rejected(reply) => replies.push(reply),
+            }
+        }
+        if !replies.is_empty() {
+            self.inboxes.put(job.from.core, Message::Replies(replies));
+        }
+        if !refused.is_empty() {
+            self.inboxes.put(job.from.core, Message::Refused(refused));
+        }
+    }
+
+    fn slice(&self, mut job: SliceJob) {
+        let now = self.relay.clock.now_secs();
+        let mut frames = Vec::with_capacity(SLICE.chunk_bytes / 4);
+        let audience = Audience { subscription: &job.id, reader: &job.reader };
+        let (end, sent) = match self.relay.store.snapshot() {
+            Ok(snapshot) => {
+                render::slice(&snapshot, &mut job.cursor, &audience, SLICE, now, &mut frames)
+            }
+            Err(error) => (render::fail(&audience, &error, &mut frames), 0),
+        };
+        let chunk = Chunk {
+            connection: job.connection,
+            subscription: job.subscription,
+            cursor: job.cursor,
+            frames,
+            end,
+            sent,
+        };
+        self.inboxes.put(job.core, Message::Chunk(Box::new(chunk)));
+    }
+
+    fn count(&self, job: &CountJob) {
+        let mut answer = Vec::new();
+        match self.counted(job) {
+            Ok(count) => message::write_count(&mut answer, &job.query, count),
+            Err(error) => {
+                message::write_closed(&mut answer, &job.query, &render::refusal(&error));
+            }
+        }
+        self.inboxes.put(job.core, Message::Counted { connection: job.connection, answer });
+    }
+
+    fn counted(&self, job: &CountJob) -> Result<u64, StoreError> {
+        let now = self.relay.clock.now_secs();
+        let is_visible = |event: &EventRef<'_>| session::visible(event, &job.reader, now);
+        query::count(&self.relay.store.snapshot()?, &job.filters, now, &is_visible)
+    }
+}
+
+/// What became of an event on its way to the writer.
+pub(super) enum Submitted {
+    /// The writer has it, and will reply.
+    Over,
+    /// The writer has no room for it.
+    Refused(Submission),
+    /// It is not what its author signed, or not admitted.
+    Rejected(Reply),
+}
+
+/// Verifies an event and hands it to the writer.
+pub(super) fn submit(
+    writer: &WriterHandle,
+    verifier: &mut Verifier,
+    from: ReplyTo,
+    event: Event,
+) -> Submitted {
+    let id = event.id;
+    let admitted = verifier
+        .verify(event)
+        .map_err(|(_, invalid)| Reject::invalid(invalid.to_string()))
+        .and_then(Admitted::new);
+    match admitted {
+        Ok(event) => match writer.submit(Submission { event, reply: from }) {
+            Ok(()) => Submitted::Over,
+            Err(full) => Submitted::Refused(full.0),
+        },
+        Err(reject) => Submitted::Rejected(Reply { to: from, id, outcome: Err(reject) }),
+    }
+}
+
+/// What a worker does of one query before it looks for the next job.
+const SLICE: SliceSize = SliceSize { budget: Budget { steps: 200_000 }, chunk_bytes: 256 * 1024 };
