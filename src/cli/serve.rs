@@ -1,0 +1,1 @@
+//! `relay serve`: runs the relay.
