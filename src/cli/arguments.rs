@@ -149,7 +149,7 @@ enum Command {
 
 impl Default for Command {
     fn default() -> Self {
-        Self::Serve(serve::Arguments { listen: None })
+        Self::Serve(serve::Arguments::default())
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::arguments::Common;
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
 use super::open::open_existing;
 use super::output::{Progress, grouped, print, print_json};
 use crate::store;

@@ -173,8 +173,11 @@ impl<'e> Export<'e> {
             let end = start.saturating_add(seconds - 1).min(newest);
             // One second cannot be cut: it is held whole, however full.
             let is_second = start == end;
-            let (limit, bytes_max) =
-                if is_second { (None, usize::MAX) } else { (Some(PAGE_EVENTS_MAX), WINDOW_BYTES_MAX) };
+            let (limit, bytes_max) = if is_second {
+                (None, usize::MAX)
+            } else {
+                (Some(PAGE_EVENTS_MAX), WINDOW_BYTES_MAX)
+            };
             let window =
                 Filter { since: Some(start), until: Some(end), limit, ..self.filter.clone() };
             self.read(&window, bytes_max)?;

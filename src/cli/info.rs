@@ -72,15 +72,21 @@ fn render(info: &StoreInfo, path: &str, kinds_max: usize) -> String {
     push_kinds(&mut out, &info.kinds, kinds_max);
     out.push_str("\ntable                      rows        size\n");
     for table in &info.tables {
-        let _ =
-            writeln!(out, "{:<16} {:>14} {:>11}", table.name, grouped(table.rows), size(table.bytes));
+        let _ = writeln!(
+            out,
+            "{:<16} {:>14} {:>11}",
+            table.name,
+            grouped(table.rows),
+            size(table.bytes)
+        );
     }
     out
 }
 
 /// Writes the most frequent kinds first.
 fn push_kinds(out: &mut String, kinds: &[(u16, u64)], kinds_max: usize) {
-    let mut kinds: Vec<(u16, u64)> = kinds.iter().copied().filter(|(_, count)| *count > 0).collect();
+    let mut kinds: Vec<(u16, u64)> =
+        kinds.iter().copied().filter(|(_, count)| *count > 0).collect();
     kinds.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), *kind));
     if kinds.is_empty() {
         return;

@@ -18,8 +18,8 @@ pub(super) fn watch() -> Result<Receiver<()>, Failure> {
         .build()
         .map_err(|error| Failure::failed(format!("failed to watch for signals: {error}")))?;
     let signals = runtime.block_on(async { signals() });
-    let (mut interrupt, mut terminate) =
-        signals.map_err(|error| Failure::failed(format!("failed to watch for signals: {error}")))?;
+    let (mut interrupt, mut terminate) = signals
+        .map_err(|error| Failure::failed(format!("failed to watch for signals: {error}")))?;
     let watching = move || {
         runtime.block_on(async {
             next(&mut interrupt, &mut terminate).await;

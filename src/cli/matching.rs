@@ -64,7 +64,11 @@ impl<'s> Walk<'s> {
             event.write_json(&mut lines.bytes);
             lines.bytes.push(b'\n');
             lines.ends.push((lines.bytes.len(), event.created_at));
-            if lines.bytes.len() < full { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if lines.bytes.len() < full {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
         })
     }
 }

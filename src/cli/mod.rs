@@ -20,6 +20,6 @@ mod export;
 mod import;
 mod info;
 mod scan;
-// mod serve;
+mod serve;
 
 pub use arguments::run;

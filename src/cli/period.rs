@@ -3,7 +3,9 @@
 /// Reads a period of whole seconds (`s`), minutes (`m`), hours (`h`), days (`d`) or weeks (`w`).
 pub(super) fn parse_period(text: &str) -> Result<u64, String> {
     let expected = || {
-        format!("expected a whole number and a unit of s, m, h, d or w, such as 30d, found {text:?}")
+        format!(
+            "expected a whole number and a unit of s, m, h, d or w, such as 30d, found {text:?}"
+        )
     };
     let unit = text.chars().next_back().ok_or_else(expected)?;
     let seconds: u64 = match unit {

@@ -32,10 +32,15 @@ settings! {
             example = "\"mailto:operator@example.org\"")]
         contact: Option<String> = None;
 
-        /// Address of a picture of the relay. Absent: not said.
+        /// Address of a picture that stands for the relay. Absent: not said.
         #[key(unit = "", range = WEB_ADDRESS, reload = No,
             example = "\"https://example.org/relay.png\"")]
         icon: Option<String> = None;
+
+        /// Address of a wide picture of the relay. Absent: not said.
+        #[key(unit = "", range = WEB_ADDRESS, reload = No,
+            example = "\"https://example.org/banner.png\"")]
+        banner: Option<String> = None;
     }
 
     /// Where events are kept.
@@ -97,10 +102,6 @@ settings! {
         #[key(unit = "events", range = Range::Integers(1, 1_000_000), reload = No)]
         default_limit: u64 = 500;
 
-        /// Longest subscription id; NIP-01 allows 64.
-        #[key(unit = "characters", range = Range::Integers(1, 64), reload = No)]
-        max_subid_length: u64 = 64;
-
         /// Most tags of an event.
         #[key(unit = "tags", range = Range::Integers(0, 1_000_000), reload = No)]
         max_event_tags: u64 = 20_000;
@@ -109,15 +110,11 @@ settings! {
         #[key(unit = "characters", range = Range::Integers(0, 134_217_728), reload = No)]
         max_content_length: u64 = 1_000_000;
 
-        /// Largest event as JSON text.
-        #[key(unit = "bytes", range = Range::Integers(512, 134_217_728), reload = No)]
-        max_event_bytes: u64 = 2_097_152;
-
         /// How far in the past an event's created_at may be. 0: any time.
         #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = No)]
         created_at_past_secs: u64 = 0;
 
-        /// How far in the future an event's created_at may be.
+        /// How far in the future an event's created_at may be. 0: any time.
         #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = No)]
         created_at_future_secs: u64 = 900;
 
@@ -186,13 +183,13 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             ),
         });
     }
-    if limits.max_event_bytes > limits.max_message_bytes {
+    if limits.outbound_bytes_max < limits.max_message_bytes {
         found.push(Conflict {
-            key: "limits.max_event_bytes",
+            key: "limits.outbound_bytes_max",
             other: "limits.max_message_bytes",
             text: format!(
-                "expected at most limits.max_message_bytes ({}), found {}",
-                limits.max_message_bytes, limits.max_event_bytes
+                "expected at least limits.max_message_bytes ({}), found {}",
+                limits.max_message_bytes, limits.outbound_bytes_max
             ),
         });
     }

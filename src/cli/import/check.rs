@@ -122,8 +122,7 @@ impl Checker {
                 rejected.push(b'\n');
             }
         }
-        let faults =
-            invalid.into_iter().map(|(line, _, reason)| Fault { line, reason }).collect();
+        let faults = invalid.into_iter().map(|(line, _, reason)| Fault { line, reason }).collect();
         Ok(Checked { read, events, duplicate, faults, rejected, work })
     }
 

@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::check::{Rejected, Signatures};
-use super::pipeline::{self, Options};
-use super::source::Source;
 use super::super::arguments::Common;
 use super::super::exit::{Exit, Failure};
 use super::super::interrupt;
 use super::super::open::open_or_create;
 use super::super::output::{Progress, print_json, say};
+use super::check::{Rejected, Signatures};
+use super::pipeline::{self, Options};
+use super::source::Source;
 
 /// Read events from JSON lines into the store
 ///
@@ -85,7 +85,8 @@ pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<()
         say(summary.render(sources.len()).trim_end());
     }
     if let Some(mut file) = reject {
-        file.flush().map_err(|error| Failure::failed(format!("failed to write --reject: {error}")))?;
+        file.flush()
+            .map_err(|error| Failure::failed(format!("failed to write --reject: {error}")))?;
     }
     result?;
     if summary.interrupted {

@@ -45,6 +45,11 @@ pub(super) enum Text<'a> {
 }
 
 impl Chunk {
+    /// Returns a chunk without lines that will use this buffer.
+    pub(super) fn with_buffer(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+
     /// Returns the lines that are not blank.
     pub(super) fn lines(&self, line_bytes_max: usize) -> impl Iterator<Item = Line<'_>> {
         let dropped =
@@ -215,7 +220,8 @@ mod tests {
         let mut chunk = Chunk::default();
         let mut lines = Vec::new();
         while chunks.fill(&mut chunk).expect("the stream has no errors") {
-            assert!(chunk.bytes.len() <= bounds.line_bytes_max + bounds.read_bytes + 1);
+            let open_line_max = (bounds.line_bytes_max + LINE_END_BYTES).max(bounds.read_bytes);
+            assert!(chunk.bytes.len() <= open_line_max + bounds.read_bytes);
             lines.extend(chunk.lines(bounds.line_bytes_max).map(|line| match line.text {
                 Text::Whole(text) => (line.number, String::from_utf8_lossy(text).into_owned()),
                 Text::Oversized => (line.number, "!".to_owned()),

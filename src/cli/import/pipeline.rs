@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 
+use super::super::exit::Failure;
+use super::super::open::now;
+use super::super::output::{Progress, grouped, rate};
 use super::check::{Checked, Checker, Rejected, Signatures, Work};
 use super::lines::{Bounds, Chunk, Chunks};
 use super::source::Source;
 use super::summary::{Place, Summary};
-use super::super::exit::Failure;
-use super::super::open::now;
-use super::super::output::{Progress, grouped, rate};
 use crate::nostr::Verified;
 use crate::store::{Outcome, Store, StoreError, Writer};
 
@@ -158,7 +158,7 @@ impl Reader {
         };
         let mut chunks = Chunks::new(input, bounds);
         loop {
-            let mut chunk = Chunk { bytes: self.empty.recv().ok()?, ..Chunk::default() };
+            let mut chunk = Chunk::with_buffer(self.empty.recv().ok()?);
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
