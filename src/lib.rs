@@ -20,3 +20,7 @@ pub mod ingest;
 pub mod query;
 
 pub mod net;
+
+pub mod config;
+
+pub mod cli;

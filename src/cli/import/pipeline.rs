@@ -1,0 +1,347 @@
+//! The threads of an import, and the one that commits what they give, in order.
+//!
+//! A reader takes an empty buffer, fills it with lines and passes it to the checkers; the caller
+//! takes checked chunks in order, commits their events in batches, and gives the buffers back. So
+//! the buffers bound everything that is under way: a slow disk holds up the reader, and nothing
+//! piles up between.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+
+use super::super::exit::Failure;
+use super::super::open::now;
+use super::super::output::{Progress, grouped, rate};
+use super::check::{Checked, Checker, Rejected, Signatures, Work};
+use super::lines::{Bounds, Chunk, Chunks};
+use super::source::Source;
+use super::summary::{Place, Summary};
+use crate::nostr::Verified;
+use crate::store::{Outcome, Store, StoreError, Writer};
+
+/// What an import works with.
+pub(super) struct Options<'o> {
+    /// What is read, one after the other.
+    pub(super) sources: &'o [Source],
+    /// Whether signatures are checked.
+    pub(super) signatures: Signatures,
+    /// Whether rejected lines are kept.
+    pub(super) rejected: Rejected,
+    /// Gets a message when the import should end early.
+    pub(super) interrupt: Receiver<()>,
+    /// Shows how far it is.
+    pub(super) progress: Progress,
+}
+
+/// Imports; returns the counts, which hold also when the import failed on the way.
+pub(super) fn run(
+    store: &Store,
+    options: &Options<'_>,
+    reject: &mut dyn Write,
+) -> (Summary, Result<(), Failure>) {
+    let mut import = Import {
+        options,
+        writer: Writer::new(store.clone()),
+        batch: Vec::new(),
+        batch_bytes: 0,
+        summary: Summary {
+            verified: options.signatures == Signatures::Checked,
+            ..Summary::default()
+        },
+        reject,
+        started: Instant::now(),
+    };
+    let line = match Line::start(store, options) {
+        Ok(line) => line,
+        Err(failure) => return (import.summary, Err(failure)),
+    };
+    let result = import.drain(&line);
+    line.stop.store(true, Ordering::Relaxed);
+    import.summary.bytes = line.taken.load(Ordering::Relaxed);
+    (import.summary, result)
+}
+
+/// The running threads, seen from their end. They are not waited for: a reader may hang in a
+/// read that never returns, and ends with the process.
+struct Line {
+    checked: Receiver<Report>,
+    empty: Sender<Vec<u8>>,
+    /// Chunks that the reader has passed on.
+    sent: Arc<AtomicU64>,
+    /// Bytes taken from the sources.
+    taken: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What a checker gives back.
+enum Report {
+    Checked(Box<Checked>),
+    Failed(StoreError),
+    /// The thread panicked; its chunk is lost and nobody may wait for it.
+    Panicked,
+}
+
+impl Line {
+    fn start(store: &Store, options: &Options<'_>) -> Result<Self, Failure> {
+        let checkers = thread::available_parallelism().map_or(1, usize::from);
+        let buffers = checkers * BUFFERS_PER_CHECKER + BUFFERS_EXTRA;
+        let (empty, empty_taker) = bounded(buffers);
+        for _ in 0..buffers {
+            let _ = empty.send(Vec::new());
+        }
+        let (work_sender, work) = bounded(buffers);
+        let (checked_sender, checked) = bounded(buffers);
+        let line = Self {
+            checked,
+            empty,
+            sent: Arc::default(),
+            taken: Arc::default(),
+            stop: Arc::default(),
+        };
+        let reader = Reader {
+            sources: options.sources.to_vec(),
+            empty: empty_taker,
+            work: work_sender,
+            sent: Arc::clone(&line.sent),
+            taken: Arc::clone(&line.taken),
+            stop: Arc::clone(&line.stop),
+        };
+        spawn("reader", move || reader.run())?;
+        for number in 0..checkers {
+            let mut checker =
+                Checker::new(store.clone(), options.signatures, options.rejected, LINE_BYTES_MAX);
+            let (work, alarm) = (work.clone(), Alarm(checked_sender.clone()));
+            spawn(&format!("check-{number}"), move || check_all(&mut checker, &work, &alarm))?;
+        }
+        Ok(line)
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map(drop)
+        .map_err(|error| Failure::failed(format!("failed to start a thread: {error}")))
+}
+
+/// The reader thread.
+struct Reader {
+    sources: Vec<Source>,
+    empty: Receiver<Vec<u8>>,
+    work: Sender<Work>,
+    sent: Arc<AtomicU64>,
+    taken: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Reader {
+    fn run(self) {
+        for (source, opened) in self.sources.iter().enumerate() {
+            if self.read(source, opened).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Passes on one source; `None` when nobody takes any more.
+    fn read(&self, source: usize, opened: &Source) -> Option<()> {
+        let bounds = Bounds { read_bytes: READ_BYTES, line_bytes_max: LINE_BYTES_MAX };
+        let input = match opened.open(Arc::clone(&self.taken)) {
+            Ok(input) => input,
+            Err(error) => return self.send(source, Chunk::default(), Some(error)),
+        };
+        let mut chunks = Chunks::new(input, bounds);
+        loop {
+            let mut chunk = Chunk::with_buffer(self.empty.recv().ok()?);
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            match chunks.fill(&mut chunk) {
+                Ok(true) => self.pass(source, chunk, None)?,
+                Ok(false) => return self.pass(source, chunk, None),
+                Err(error) => return self.pass(source, Chunk::default(), Some(error)),
+            }
+        }
+    }
+
+    /// Takes a buffer for a chunk that has nothing to hold.
+    fn send(&self, source: usize, chunk: Chunk, broken: Option<std::io::Error>) -> Option<()> {
+        self.empty.recv().ok()?;
+        self.pass(source, chunk, broken)
+    }
+
+    fn pass(&self, source: usize, chunk: Chunk, broken: Option<std::io::Error>) -> Option<()> {
+        let order = self.sent.load(Ordering::Relaxed);
+        self.work.send(Work { order, source, chunk, broken }).ok()?;
+        self.sent.store(order + 1, Ordering::Release);
+        Some(())
+    }
+}
+
+/// The sender of a checker thread, which reports if the thread panics.
+struct Alarm(Sender<Report>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.send(Report::Panicked);
+        }
+    }
+}
+
+/// A checker thread.
+fn check_all(checker: &mut Checker, work: &Receiver<Work>, alarm: &Alarm) {
+    for work in work {
+        let report = match checker.check(work) {
+            Ok(checked) => Report::Checked(Box::new(checked)),
+            Err(error) => Report::Failed(error),
+        };
+        if alarm.0.send(report).is_err() {
+            return;
+        }
+    }
+}
+
+/// The end of the line: commits and counts.
+struct Import<'i> {
+    options: &'i Options<'i>,
+    writer: Writer,
+    batch: Vec<Verified>,
+    batch_bytes: usize,
+    summary: Summary,
+    reject: &'i mut dyn Write,
+    started: Instant,
+}
+
+impl Import<'_> {
+    /// Takes checked chunks in order until there are no more, or those under way at an interrupt.
+    fn drain(&mut self, line: &Line) -> Result<(), Failure> {
+        let mut waiting: BTreeMap<u64, Box<Checked>> = BTreeMap::new();
+        let mut next = 0;
+        let mut last = u64::MAX;
+        let mut interrupt = self.options.interrupt.clone();
+        while next < last {
+            select! {
+                recv(line.checked) -> report => match report {
+                    Ok(Report::Checked(checked)) => {
+                        waiting.insert(checked.work.order, checked);
+                    }
+                    Ok(Report::Failed(error)) => return Err(error.into()),
+                    Ok(Report::Panicked) => {
+                        return Err(Failure::failed("a thread of the import panicked"));
+                    }
+                    // All is read and checked.
+                    Err(_) => break,
+                },
+                recv(interrupt) -> _ => {
+                    line.stop.store(true, Ordering::Relaxed);
+                    self.summary.interrupted = true;
+                    last = line.sent.load(Ordering::Acquire);
+                    interrupt = never();
+                }
+                // A slow source: what has come is stored without waiting for a full batch.
+                default(BATCH_WAIT) => self.commit()?,
+            }
+            while let Some(checked) = waiting.remove(&next) {
+                next += 1;
+                let buffer = self.take(*checked)?;
+                let _ = line.empty.send(buffer);
+                self.show(line);
+            }
+        }
+        self.commit()?;
+        while self.writer.maintain(true)? {}
+        Ok(())
+    }
+
+    /// Counts a chunk and puts its events into the batch; returns its buffer.
+    fn take(&mut self, checked: Checked) -> Result<Vec<u8>, Failure> {
+        let source = &self.options.sources[checked.work.source];
+        let summary = &mut self.summary;
+        summary.read += checked.read;
+        summary.duplicate += checked.duplicate;
+        for fault in checked.faults {
+            let place = || Place { source: source.to_string(), line: fault.line };
+            summary.add_invalid(&fault.reason, place);
+        }
+        if let Some(error) = checked.work.broken {
+            summary.unread.push(format!("{source}: {error}"));
+        }
+        self.reject
+            .write_all(&checked.rejected)
+            .map_err(|error| Failure::failed(format!("failed to write --reject: {error}")))?;
+        for event in checked.events {
+            self.batch_bytes += event.event().memory_bytes();
+            self.batch.push(event);
+            if self.batch.len() >= BATCH_EVENTS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
+                self.commit()?;
+            }
+        }
+        let mut buffer = checked.work.chunk.bytes;
+        buffer.clear();
+        // A single long line must not make every buffer large for good.
+        buffer.shrink_to(BUFFER_KEPT_BYTES);
+        Ok(buffer)
+    }
+
+    /// Commits the batch and counts what became of it.
+    fn commit(&mut self) -> Result<(), Failure> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let committed = self.writer.commit(&self.batch, now())?;
+        for outcome in committed.outcomes {
+            let summary = &mut self.summary;
+            *match outcome {
+                Outcome::Stored(_) => &mut summary.stored,
+                Outcome::Duplicate => &mut summary.duplicate,
+                Outcome::Superseded => &mut summary.replaced,
+                Outcome::Deleted => &mut summary.deleted,
+                Outcome::Expired => &mut summary.expired,
+                Outcome::Ephemeral => &mut summary.ephemeral,
+            } += 1;
+        }
+        self.batch.clear();
+        self.batch_bytes = 0;
+        while self.writer.maintain(false)? {}
+        Ok(())
+    }
+
+    fn show(&self, line: &Line) {
+        self.options.progress.set(line.taken.load(Ordering::Relaxed));
+        self.options.progress.describe(|| {
+            let read = self.summary.read;
+            let per_second = rate(read, self.started.elapsed());
+            format!("{} events, {}/s", grouped(read), grouped(per_second))
+        });
+    }
+}
+
+/// Longest line that is read. A fried line is more than twice as long as its event.
+const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of one read, and so about of one chunk: a few hundred events.
+const READ_BYTES: usize = 256 << 10;
+
+const BUFFER_KEPT_BYTES: usize = 1 << 20;
+
+/// Chunks under way for each checker, so that none waits while another chunk takes long.
+const BUFFERS_PER_CHECKER: usize = 4;
+
+/// Chunks in the hands of the reader and of the commit.
+const BUFFERS_EXTRA: usize = 4;
+
+/// Events of one commit: enough to make a sync cheap, little enough to lose at a crash.
+const BATCH_EVENTS_MAX: usize = 8_192;
+
+/// Bytes of events of one commit.
+const BATCH_BYTES_MAX: usize = 32 << 20;
+
+/// How long events of a slow source wait for their batch to fill.
+const BATCH_WAIT: Duration = Duration::from_millis(200);

@@ -1,0 +1,25 @@
+//! The commands of `relay`: the only code that sees the terminal, the environment and the flags.
+//!
+//! One file a command. Each reads the settings, calls one room of the house, and prints: data on
+//! standard output, talk on standard error, the outcome in the exit code ([`exit`]).
+
+pub mod arguments;
+pub mod exit;
+
+mod interrupt;
+mod matching;
+mod open;
+mod output;
+mod period;
+
+mod check;
+mod compact;
+mod config;
+mod delete;
+mod export;
+mod import;
+mod info;
+mod scan;
+mod serve;
+
+pub use arguments::run;

@@ -1,0 +1,135 @@
+//! `relay serve`: runs the relay.
+
+use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
+
+use clap::Args;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::arguments::Common;
+use super::exit::Failure;
+use super::open::open_or_create;
+use super::output::{grouped, say};
+use crate::config::settings::Level;
+use crate::config::{Flag, Settings};
+use crate::nostr::PublicKey;
+use crate::query::QueryLimits;
+use crate::server::{About, Server, ServerError, ServerSettings};
+use crate::session::{EventLimits, SessionLimits};
+use crate::store::Store;
+
+/// Serve the relay (the default command)
+///
+/// Listens for websocket connections of Nostr clients and answers HTTP on the same port. The
+/// store is created if there is none. Ends in good order on Ctrl-C or SIGTERM.
+#[derive(Debug, Default, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Arguments {
+    /// Listen on this address and port (the key server.listen)
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  relay serve
+  relay serve --listen 0.0.0.0:7777 --data /var/lib/relay
+  relay serve --set relay.name='Our relay' --set limits.max_limit=1000";
+
+/// Runs the command until the relay is told to stop.
+pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
+    let listen = arguments.listen.clone().map(|value| Flag {
+        flag: "--listen",
+        key: "server.listen".to_owned(),
+        value,
+    });
+    let config = common.load(listen.into_iter().collect())?;
+    start_log(config.settings.log.level);
+    let store = open_or_create(&config.settings)?;
+    let server = Server::start(options(&config.settings), store.clone())?;
+    introduce(&store, server.local_addr())?;
+    server.run_until_signal()?;
+    say("the relay has stopped");
+    Ok(())
+}
+
+/// Says what runs, where, and what to do next.
+fn introduce(store: &Store, address: SocketAddr) -> Result<(), Failure> {
+    let events: u64 = store.snapshot()?.totals().map(|(_, count)| count).sum();
+    say(&format!("Chappe {}, a Nostr relay", env!("CARGO_PKG_VERSION")));
+    say(&format!("  listening on  ws://{address}"));
+    say(&format!("  events        {} in {}", grouped(events), store.path().display()));
+    say("  fill it       relay import FILE.jsonl, also while it runs (relay help import)");
+    say("  stop it       Ctrl-C");
+    Ok(())
+}
+
+/// Writes log lines to standard error, coloured only where that is a terminal.
+fn start_log(level: Level) {
+    let level = match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    let is_coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(is_coloured)
+        .with_max_level(level)
+        .init();
+}
+
+/// Hands the settings on in the server's own words.
+fn options(settings: &Settings) -> ServerSettings {
+    let limits = &settings.limits;
+    ServerSettings {
+        listen: settings.server.listen,
+        cores: (settings.server.threads > 0).then(|| size_of(settings.server.threads)),
+        connections_max: size_of(settings.server.max_connections),
+        message_bytes_max: size_of(limits.max_message_bytes),
+        outbound_bytes_max: size_of(limits.outbound_bytes_max),
+        session: SessionLimits {
+            subscriptions_max: size_of(limits.max_subscriptions),
+            filters_max: size_of(limits.max_filters),
+            event: EventLimits {
+                tags_max: size_of(limits.max_event_tags),
+                content_characters_max: size_of(limits.max_content_length),
+                past_secs_max: (limits.created_at_past_secs > 0)
+                    .then_some(limits.created_at_past_secs),
+                future_secs_max: (limits.created_at_future_secs > 0)
+                    .then_some(limits.created_at_future_secs),
+            },
+        },
+        query: QueryLimits { default_limit: limits.default_limit, max_limit: limits.max_limit },
+        about: about(settings),
+    }
+}
+
+fn about(settings: &Settings) -> About {
+    let relay = &settings.relay;
+    About {
+        name: Some(relay.name.clone()),
+        description: Some(relay.description.clone()).filter(|text| !text.is_empty()),
+        icon: relay.icon.clone(),
+        banner: relay.banner.clone(),
+        pubkey: relay.pubkey.as_deref().and_then(|text| PublicKey::from_hex(text.as_bytes())),
+        contact: relay.contact.clone(),
+    }
+}
+
+/// Narrows a number that the settings table bounds; on a small machine the most is meant.
+fn size_of(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let failure = Self::failed(format!("failed to {error}"));
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}

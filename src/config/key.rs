@@ -1,0 +1,214 @@
+//! What the settings table says about one key, and the macro that turns the table into structs.
+//!
+//! May assume nothing about which keys exist; the keys themselves are listed in `settings`.
+
+use super::settings::Settings;
+
+/// One key of the configuration, as the table describes it.
+#[derive(Debug)]
+pub struct Key {
+    /// Section of the file, such as `limits`.
+    pub section: &'static str,
+    /// Name inside the section, such as `max_limit`.
+    pub name: &'static str,
+    /// What the key does, one line an element, as written above the field.
+    pub doc: &'static [&'static str],
+    /// Unit of the value, such as `bytes`; empty where the value has none.
+    pub unit: &'static str,
+    /// Values that are possible.
+    pub range: Range,
+    /// Whether a running relay takes up a changed value.
+    pub reload: Reload,
+    /// TOML text shown where the default is an absent value.
+    pub example: Option<&'static str>,
+    pub(super) set: fn(&mut Settings, &Raw, &Range) -> bool,
+    pub(super) show: fn(&Settings) -> Option<String>,
+}
+
+impl Key {
+    /// Returns the full name, `section.key`.
+    pub fn path(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// Returns the name of the environment variable, `RELAY_SECTION_KEY`.
+    pub fn variable(&self) -> String {
+        format!("RELAY_{}_{}", self.section, self.name).to_ascii_uppercase()
+    }
+
+    /// Returns the value of this key in `settings` as TOML text, `None` when it is absent.
+    pub fn value(&self, settings: &Settings) -> Option<String> {
+        (self.show)(settings)
+    }
+
+    /// Says in words which values are possible, with the unit.
+    pub fn expectation(&self) -> String {
+        let range = self.range.describe();
+        if self.unit.is_empty() { range } else { format!("{range} ({})", self.unit) }
+    }
+}
+
+/// One section of the configuration file.
+#[derive(Debug)]
+pub struct Section {
+    /// Name in brackets in the file.
+    pub name: &'static str,
+    /// What the section is about, one line an element.
+    pub doc: &'static [&'static str],
+}
+
+/// Values that a key accepts.
+#[derive(Debug)]
+pub enum Range {
+    /// Whole numbers from the first to the second, both included.
+    Integers(u64, u64),
+    /// Text of this many characters, both bounds included.
+    Characters(usize, usize),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Text of a form that is easier described than computed.
+    Form {
+        /// The form in words, fitting after "expected".
+        described: &'static str,
+        /// Decides whether a text has the form.
+        accepts: fn(&str) -> bool,
+    },
+}
+
+impl Range {
+    /// Says in words what is accepted, fitting after "expected".
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Integers(min, max) => format!("a whole number from {min} to {max}"),
+            Self::Characters(min, max) => format!("text of {min} to {max} characters"),
+            Self::OneOf(words) => {
+                let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+                format!("one of {}", quoted.join(", "))
+            }
+            Self::Form { described, .. } => (*described).to_owned(),
+        }
+    }
+
+    /// Returns whether a text is accepted; a range of integers accepts no text.
+    pub fn accepts_text(&self, text: &str) -> bool {
+        match self {
+            Self::Integers(..) => false,
+            Self::Characters(min, max) => (*min..=*max).contains(&text.chars().count()),
+            Self::OneOf(words) => words.contains(&text),
+            Self::Form { accepts, .. } => accepts(text),
+        }
+    }
+
+    /// Returns whether a number is accepted; only a range of integers accepts one.
+    pub fn accepts_integer(&self, value: u64) -> bool {
+        matches!(self, Self::Integers(min, max) if (*min..=*max).contains(&value))
+    }
+}
+
+/// Whether a running relay takes up a changed value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// Without a restart.
+    Yes,
+    /// Only when it starts.
+    No,
+}
+
+/// A value as a layer wrote it, before the key's type has read it.
+#[derive(Debug, Clone)]
+pub enum Raw {
+    /// A quoted string of the file.
+    Text(String),
+    /// Unquoted text of the command line or the environment, whose type the key decides.
+    Bare(String),
+    /// An integer of the file: its value, if it fits, and how it was written.
+    Integer(Option<u64>, String),
+    /// A value of the file that no key takes, named for the error.
+    Other(String),
+}
+
+impl Raw {
+    /// Shows the value for "found ...".
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Bare(text) => format!("{:?}", shorten(text)),
+            Self::Integer(_, text) | Self::Other(text) => text.clone(),
+        }
+    }
+}
+
+/// Cuts a value that is too long to be repeated in an error.
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= SHOWN_CHARACTERS_MAX {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(SHOWN_CHARACTERS_MAX).collect();
+    format!("{head}...")
+}
+
+const SHOWN_CHARACTERS_MAX: usize = 80;
+
+/// Turns the table of keys into the settings structs and the list of [`Key`]s.
+macro_rules! settings {
+    ($(
+        $(#[doc = $section_doc:literal])+
+        [$section:ident] $structure:ident {$(
+            $(#[doc = $doc:literal])+
+            #[key(unit = $unit:literal, range = $range:expr, reload = $reload:ident
+                $(, example = $example:literal)?)]
+            $field:ident: $type:ty = $default:expr;
+        )+}
+    )+) => {
+        /// Every setting of the relay, one field a section.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
+        pub struct Settings {$(
+            $(#[doc = $section_doc])+
+            pub $section: $structure,
+        )+}
+
+        $(
+            $(#[doc = $section_doc])+
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $structure {$(
+                $(#[doc = $doc])+
+                pub $field: $type,
+            )+}
+
+            impl Default for $structure {
+                fn default() -> Self {
+                    Self { $($field: $default,)+ }
+                }
+            }
+        )+
+
+        /// The sections in the order of the file.
+        pub static SECTIONS: &[Section] = &[$(
+            Section { name: stringify!($section), doc: &[$($section_doc),+] },
+        )+];
+
+        /// The keys in the order of the file.
+        pub static KEYS: &[Key] = &[$($(
+            Key {
+                section: stringify!($section),
+                name: stringify!($field),
+                doc: &[$($doc),+],
+                unit: $unit,
+                range: $range,
+                reload: Reload::$reload,
+                example: settings!(@example $($example)?),
+                set: |settings, raw, range| match <$type as Value>::read(raw, range) {
+                    Some(value) => {
+                        settings.$section.$field = value;
+                        true
+                    }
+                    None => false,
+                },
+                show: |settings| settings.$section.$field.write(),
+            },
+        )+)+];
+    };
+    (@example) => { None };
+    (@example $example:literal) => { Some($example) };
+}
+
+pub(super) use settings;

@@ -1,0 +1,22 @@
+//! The configuration: what can be set, where a value came from, and what is wrong with it.
+//!
+//! [`settings`] holds the one table of keys; everything else follows from it: the reader
+//! ([`load`]), the checks and the writers of `relay config example` and `relay config show`
+//! ([`write`]). A key's value is taken from the strongest layer that names it: command line,
+//! `RELAY_SECTION_KEY` in the environment, the file, the default.
+//!
+//! Nothing below this floor sees these types: commands hand each room its own options.
+
+pub mod settings;
+
+pub mod error;
+pub mod key;
+pub mod load;
+pub mod write;
+
+mod nearest;
+mod value;
+
+pub use error::{ConfigError, Problem};
+pub use load::{Config, Flag, Origin, Sources, load};
+pub use settings::Settings;

@@ -1,0 +1,214 @@
+//! Every key of the configuration: the one table that parsing, checking, `relay config example`
+//! and `relay config show` follow.
+//!
+//! A key has its doc, unit, range, whether it reloads, type and default here and nowhere else.
+//! Relations between keys are at the end, in [`conflicts`]. How a layer is read is not said here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::key::{Key, Range, Raw, Reload, Section, settings};
+use super::value::{Value, words};
+use crate::store::Durability;
+
+settings! {
+    /// How the relay presents itself in its information document (NIP-11).
+    [relay] RelaySettings {
+        /// Name of the relay.
+        #[key(unit = "", range = Range::Characters(1, 200), reload = No)]
+        name: String = "A Chappe relay".to_owned();
+
+        /// What the relay is for, in a few sentences.
+        #[key(unit = "", range = Range::Characters(0, 5_000), reload = No)]
+        description: String = String::new();
+
+        /// Public key of the operator. Absent: the document names none.
+        #[key(unit = "", range = PUBLIC_KEY, reload = No,
+            example = "\"79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798\"")]
+        pubkey: Option<String> = None;
+
+        /// How to reach the operator, such as a mailto: or https: address. Absent: not said.
+        #[key(unit = "", range = Range::Characters(1, 500), reload = No,
+            example = "\"mailto:operator@example.org\"")]
+        contact: Option<String> = None;
+
+        /// Address of a picture that stands for the relay. Absent: not said.
+        #[key(unit = "", range = WEB_ADDRESS, reload = No,
+            example = "\"https://example.org/relay.png\"")]
+        icon: Option<String> = None;
+
+        /// Address of a wide picture of the relay. Absent: not said.
+        #[key(unit = "", range = WEB_ADDRESS, reload = No,
+            example = "\"https://example.org/banner.png\"")]
+        banner: Option<String> = None;
+    }
+
+    /// Where events are kept.
+    [store] StoreSettings {
+        /// Directory of the store, created on first use. A relative path starts at the working
+        /// directory of the process. The flag --data sets this key.
+        #[key(unit = "", range = Range::Characters(1, 4_096), reload = No)]
+        path: PathBuf = PathBuf::from("./data");
+
+        /// Size of the memory map, which is the most that the store can ever hold. It takes
+        /// address space, not memory or disk. Absent: chosen by the free space of the disk.
+        #[key(unit = "bytes", range = Range::Integers(1 << 20, 1 << 46), reload = No,
+            example = "1099511627776")]
+        map_bytes: Option<u64> = None;
+
+        /// When an event counts as stored. "sync": every batch is on the disk before its events
+        /// are acknowledged. "lazy": the system writes a little later; a power failure can lose
+        /// the last seconds, a crash of the relay alone loses nothing.
+        #[key(unit = "", range = Range::OneOf(&["sync", "lazy"]), reload = No)]
+        durability: Durability = Durability::Sync;
+    }
+
+    /// The listening side.
+    [server] ServerSettings {
+        /// Address and port for websocket and HTTP; port 0 takes a free one.
+        /// The flag --listen sets this key.
+        #[key(unit = "", range = LISTEN_ADDRESS, reload = No)]
+        listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 7777));
+
+        /// Core threads, each with its own listener and connections. 0: one per CPU core.
+        #[key(unit = "threads", range = Range::Integers(0, 1_024), reload = No)]
+        threads: u64 = 0;
+
+        /// Most connections at a time; further ones are turned away.
+        #[key(unit = "connections", range = Range::Integers(1, 10_000_000), reload = No)]
+        max_connections: u64 = 100_000;
+    }
+
+    /// What one client may ask for, and which events are accepted from clients.
+    /// Import and export are the operator's own acts and are not held to these limits.
+    [limits] LimitSettings {
+        /// Longest message of a client.
+        #[key(unit = "bytes", range = Range::Integers(1_024, 134_217_728), reload = No)]
+        max_message_bytes: u64 = 2_097_152;
+
+        /// Most subscriptions of one connection.
+        #[key(unit = "subscriptions", range = Range::Integers(1, 100_000), reload = No)]
+        max_subscriptions: u64 = 300;
+
+        /// Most filters of one subscription.
+        #[key(unit = "filters", range = Range::Integers(1, 10_000), reload = No)]
+        max_filters: u64 = 200;
+
+        /// Most stored events that one filter returns, whatever limit it asks for.
+        #[key(unit = "events", range = Range::Integers(1, 1_000_000), reload = No)]
+        max_limit: u64 = 5_000;
+
+        /// Stored events that a filter without a limit returns.
+        #[key(unit = "events", range = Range::Integers(1, 1_000_000), reload = No)]
+        default_limit: u64 = 500;
+
+        /// Most tags of an event.
+        #[key(unit = "tags", range = Range::Integers(0, 1_000_000), reload = No)]
+        max_event_tags: u64 = 20_000;
+
+        /// Longest content of an event.
+        #[key(unit = "characters", range = Range::Integers(0, 134_217_728), reload = No)]
+        max_content_length: u64 = 1_000_000;
+
+        /// How far in the past an event's created_at may be. 0: any time.
+        #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = No)]
+        created_at_past_secs: u64 = 0;
+
+        /// How far in the future an event's created_at may be. 0: any time.
+        #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = No)]
+        created_at_future_secs: u64 = 900;
+
+        /// Most bytes that wait for a client that does not read; beyond that it is disconnected.
+        #[key(unit = "bytes", range = Range::Integers(65_536, 4_294_967_296), reload = No)]
+        outbound_bytes_max: u64 = 33_554_432;
+    }
+
+    /// Log lines on standard error.
+    [log] LogSettings {
+        /// Least important level that is written.
+        #[key(unit = "", range = Range::OneOf(&["error", "warn", "info", "debug", "trace"]),
+            reload = No)]
+        level: Level = Level::Info;
+    }
+}
+
+words! { Durability { "sync" => Durability::Sync, "lazy" => Durability::Lazy } }
+
+/// Importance of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Data lost or service down.
+    Error,
+    /// Unexpected but whole.
+    Warn,
+    /// The operator's own actions.
+    Info,
+    /// For the developers of the relay.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+words! {
+    Level {
+        "error" => Level::Error,
+        "warn" => Level::Warn,
+        "info" => Level::Info,
+        "debug" => Level::Debug,
+        "trace" => Level::Trace,
+    }
+}
+
+/// Two keys whose values exclude each other.
+pub(super) struct Conflict {
+    /// Full name of the key that the error is reported at.
+    pub(super) key: &'static str,
+    /// Full name of the key that excludes the value.
+    pub(super) other: &'static str,
+    /// What is wrong, fitting after the key's name.
+    pub(super) text: String,
+}
+
+/// Returns every pair of settings that cannot hold together.
+pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
+    let limits = &settings.limits;
+    let mut found = Vec::new();
+    if limits.default_limit > limits.max_limit {
+        found.push(Conflict {
+            key: "limits.default_limit",
+            other: "limits.max_limit",
+            text: format!(
+                "expected at most limits.max_limit ({}), found {}",
+                limits.max_limit, limits.default_limit
+            ),
+        });
+    }
+    if limits.outbound_bytes_max < limits.max_message_bytes {
+        found.push(Conflict {
+            key: "limits.outbound_bytes_max",
+            other: "limits.max_message_bytes",
+            text: format!(
+                "expected at least limits.max_message_bytes ({}), found {}",
+                limits.max_message_bytes, limits.outbound_bytes_max
+            ),
+        });
+    }
+    found
+}
+
+const PUBLIC_KEY: Range = Range::Form {
+    described: "a public key of 64 lower-case hex characters",
+    accepts: |text| {
+        text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    },
+};
+
+const WEB_ADDRESS: Range = Range::Form {
+    described: "an address that starts with https:// or http://",
+    accepts: |text| text.starts_with("https://") || text.starts_with("http://"),
+};
+
+const LISTEN_ADDRESS: Range = Range::Form {
+    described: "an address and port such as 127.0.0.1:7777 or [::]:7777",
+    accepts: |text| text.parse::<SocketAddr>().is_ok(),
+};

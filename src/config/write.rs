@@ -1,0 +1,89 @@
+//! Writes the configuration: the example with every key, and the values in effect.
+
+use super::key::{Key, Reload};
+use super::load::Config;
+use super::settings::{KEYS, SECTIONS, Settings};
+
+/// Returns the example file: every key with its doc, range, default and whether it reloads.
+///
+/// Keys are commented out, so that a copy of the file does not pin today's defaults.
+pub fn example() -> String {
+    let defaults = Settings::default();
+    let mut out = String::from(INTRODUCTION);
+    for section in SECTIONS {
+        out.push('\n');
+        push_comment(&mut out, section.doc);
+        out.push_str(&format!("[{}]\n", section.name));
+        for key in KEYS.iter().filter(|key| key.section == section.name) {
+            out.push('\n');
+            push_comment(&mut out, key.doc);
+            out.push_str(&format!("# {}\n", facts(key, &defaults)));
+            let value = key.value(&defaults);
+            let shown = value.as_deref().or(key.example).unwrap_or("\"\"");
+            out.push_str(&format!("#{} = {shown}\n", key.name));
+        }
+    }
+    out
+}
+
+/// Returns the values in effect as a configuration file, each with where it came from.
+pub fn show(config: &Config) -> String {
+    let mut out = String::new();
+    for section in SECTIONS {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(&format!("[{}]\n", section.name));
+        for key in KEYS.iter().filter(|key| key.section == section.name) {
+            let assignment = match key.value(&config.settings) {
+                Some(value) => format!("{} = {value}", key.name),
+                None => format!("#{} is absent", key.name),
+            };
+            out.push_str(&format!("{assignment:<42} # {}\n", config.origin(key)));
+        }
+    }
+    out
+}
+
+/// Says the expected values, the default and whether the key reloads, in one line.
+fn facts(key: &Key, defaults: &Settings) -> String {
+    let default = key.value(defaults).unwrap_or_else(|| "absent".to_owned());
+    let reloads = match key.reload {
+        Reload::Yes => "yes",
+        Reload::No => "no",
+    };
+    let expectation = key.expectation();
+    let mut characters = expectation.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    let sentence: String = first.into_iter().chain(characters).collect();
+    format!("{sentence}. Default: {default}. Reloads: {reloads}.")
+}
+
+fn push_comment(out: &mut String, lines: &[&str]) {
+    for line in lines {
+        out.push_str(&format!("#{line}\n"));
+    }
+}
+
+const INTRODUCTION: &str = "\
+# Configuration of a Chappe relay, as `relay config example` prints it.
+#
+# Every key is optional and shown with its default. A stronger layer wins: command line
+# (`--set section.key=value`), environment (`RELAY_SECTION_KEY`), this file, default.
+# `relay config check` checks a file, `relay config show` prints what is in effect and why.
+# \"Reloads: no\" means that a changed value takes effect when the relay is started again.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_in_the_repository_is_what_the_command_prints() {
+        let committed = include_str!("../../config.toml.example");
+        assert!(
+            committed == example(),
+            "config.toml.example differs: run `relay config example > config.toml.example`"
+        );
+    }
+}
