@@ -1,0 +1,3 @@
+//! The proof that the relay works, in reading order.
+
+mod harness;
