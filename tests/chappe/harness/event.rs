@@ -6,7 +6,8 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use secp256k1::Keypair;
+use secp256k1::schnorr::{self, Signature};
+use secp256k1::{Keypair, XOnlyPublicKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -34,7 +35,10 @@ impl Event {
             id: text("id"),
             pubkey: text("pubkey"),
             created_at: value["created_at"].as_u64().expect("created_at is an integer"),
-            kind: value["kind"].as_u64().and_then(|k| k.try_into().ok()).expect("kind fits 16 bits"),
+            kind: value["kind"]
+                .as_u64()
+                .and_then(|k| k.try_into().ok())
+                .expect("kind fits 16 bits"),
             tags,
             content: text("content"),
             sig: text("sig"),
@@ -73,9 +77,10 @@ impl Event {
     pub(crate) fn assert_genuine(&self) {
         let hash = event_hash(&self.pubkey, self.created_at, self.kind, &self.tags, &self.content);
         assert_eq!(hex(&hash), self.id, "the id is not the hash of {self:?}");
-        let public = secp256k1::XOnlyPublicKey::from_slice(&unhex(&self.pubkey));
-        let signature = secp256k1::schnorr::Signature::from_slice(&unhex(&self.sig));
-        let proof = signature.and_then(|sig| sig.verify(&hash, &public?));
+        let public = unhex(&self.pubkey).try_into().expect("32 bytes");
+        let public = XOnlyPublicKey::from_byte_array(public).expect("a point of the curve");
+        let signature = Signature::from_byte_array(unhex(&self.sig).try_into().expect("64 bytes"));
+        let proof = signature.verify(&hash, &public);
         assert_eq!(proof, Ok(()), "the signature does not prove {self:?}");
     }
 }
@@ -139,7 +144,7 @@ impl Key {
             kind,
             tags,
             content: content.to_owned(),
-            sig: hex(&secp256k1::schnorr::sign_no_aux_rand(&hash, &self.pair).to_byte_array()),
+            sig: hex(&schnorr::sign_no_aux_rand(&hash, &self.pair).to_byte_array()),
         }
     }
 
@@ -156,7 +161,7 @@ impl Key {
         let text = format!("[0,{pubkey},{created_at},{kind},{tags},{}]", event["content"]);
         let hash: [u8; 32] = Sha256::digest(text).into();
         event["id"] = json!(hex(&hash));
-        let signature = secp256k1::schnorr::sign_no_aux_rand(&hash, &self.pair);
+        let signature = schnorr::sign_no_aux_rand(&hash, &self.pair);
         event["sig"] = json!(hex(&signature.to_byte_array()));
         event
     }
@@ -177,6 +182,14 @@ pub(crate) fn fixture(name: &str) -> Event {
 pub(crate) fn now() -> u64 {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
     since.expect("the clock is after 1970").as_secs()
+}
+
+/// Waits until this second of the clock has begun: expiry is the one thing that only time does.
+pub(crate) fn wait_until(second: u64) {
+    let end = std::time::UNIX_EPOCH + std::time::Duration::from_secs(second);
+    if let Ok(left) = end.duration_since(std::time::SystemTime::now()) {
+        std::thread::sleep(left + std::time::Duration::from_millis(20));
+    }
 }
 
 /// Lower-case hex of some bytes.

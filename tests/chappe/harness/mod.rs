@@ -1,7 +1,8 @@
 //! What all tests stand on: real relay processes, clients with patience, events signed here.
 //!
 //! Nothing sleeps to wait for something. A client waits for a message up to [`PATIENCE`] and
-//! then fails with what it did receive; silence is proven by a fence (see [`client`]).
+//! then fails with what it did receive; silence is proven by a fence (see [`client`]). Only expiry
+//! is waited for, because nothing but time brings it.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ pub(crate) mod relay;
 pub(crate) mod seed;
 
 pub(crate) use client::{Client, Verdict};
-pub(crate) use event::{Event, fixture, key, now};
+pub(crate) use event::{Event, fixture, key, now, wait_until};
 pub(crate) use process::{Finished, command, command_with_input};
 pub(crate) use raw::{RawSocket, Response, http};
 pub(crate) use relay::Relay;

@@ -101,6 +101,17 @@ impl RawSocket {
         }
     }
 
+    /// Reads whatever comes until the connection ends.
+    #[track_caller]
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while self.read_exactly(&mut byte) {
+            bytes.push(byte[0]);
+        }
+        bytes
+    }
+
     /// Sends an HTTP request and reads its answer's head and body.
     pub(crate) fn request(
         &mut self,
@@ -193,12 +204,7 @@ impl Response {
 }
 
 /// Sends one HTTP request on a connection of its own.
-pub(crate) fn http(
-    address: &str,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-) -> Response {
+pub(crate) fn http(address: &str, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
     RawSocket::open(address).request(method, path, headers, address)
 }
 
