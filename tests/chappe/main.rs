@@ -16,3 +16,14 @@ mod nip02;
 mod nip09;
 mod nip11;
 mod nip40;
+
+mod model;
+
+mod crash;
+mod seam;
+
+mod commands;
+
+mod hostile;
+mod real_events;
+mod tidy;

@@ -228,7 +228,8 @@ fn a_close_is_answered_with_a_close() {
 #[test]
 fn a_message_may_have_the_advertised_size_and_not_a_byte_more() {
     // A11
-    let mut relay = Relay::start_with(&["limits.max_message_bytes=65536"]);
+    let mut relay =
+        Relay::start_with(&["limits.max_message_bytes=65536", "limits.max_event_bytes=60000"]);
     let mut other = relay.connect();
     other.stored("other", &[json!({"limit": 0})]);
     let sized = |bytes: usize| {

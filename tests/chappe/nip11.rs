@@ -120,6 +120,7 @@ fn each_advertised_limit_is_the_enforced_one() {
     // G06: the numbers come from the document, never from this file.
     let mut relay = Relay::start_with(&[
         "limits.max_message_bytes=20000",
+        "limits.max_event_bytes=20000",
         "limits.max_subscriptions=4",
         "limits.max_limit=20",
         "limits.default_limit=7",
