@@ -1,0 +1,169 @@
+//! A real relay process on a store of its own, listening on a port that the system chose.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+
+use super::PATIENCE;
+use super::client::Client;
+use super::process::{Finished, command, relay_command, send_signal, text};
+
+/// A serving relay. Dropping it kills the process; its store goes with the last owner.
+pub(crate) struct Relay {
+    process: Process,
+    settings: Vec<String>,
+    store: Arc<TempDir>,
+}
+
+/// One run of the relay.
+struct Process {
+    child: Child,
+    address: String,
+    said: Arc<Mutex<String>>,
+    /// Disconnected once the process has ended and all it said was read.
+    end: Mutex<Receiver<String>>,
+}
+
+impl Relay {
+    /// Starts a relay on an empty store.
+    pub(crate) fn start() -> Relay {
+        Relay::start_with(&[])
+    }
+
+    /// Starts a relay on an empty store with `section.key=value` settings.
+    pub(crate) fn start_with(settings: &[&str]) -> Relay {
+        let store = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
+        Relay::start_on(store, settings)
+    }
+
+    /// Starts a relay on a store that may have events.
+    pub(crate) fn start_on(store: Arc<TempDir>, settings: &[&str]) -> Relay {
+        let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
+        Relay { process: spawn(&store, &settings), settings, store }
+    }
+
+    /// The address as `127.0.0.1:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        &self.process.address
+    }
+
+    /// The store's directory, to be kept when the relay goes.
+    pub(crate) fn store(&self) -> Arc<TempDir> {
+        Arc::clone(&self.store)
+    }
+
+    /// The store's directory as text, for `--data`.
+    pub(crate) fn data(&self) -> &str {
+        text(self.store.path())
+    }
+
+    /// Opens a websocket.
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(&self.process.address)
+    }
+
+    /// Runs another command on this relay's store.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Finished {
+        command(&[arguments, &["--data", self.data()]].concat())
+    }
+
+    /// Everything the relay wrote to stderr so far.
+    pub(crate) fn said(&self) -> String {
+        self.process.said.lock().expect("the reader of stderr does not panic").clone()
+    }
+
+    /// Ends the process at once, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.process.child.kill().expect("a running relay can be killed");
+        self.process.child.wait().expect("a killed relay ends");
+    }
+
+    /// Starts again on the same store, on another port.
+    pub(crate) fn restart(&mut self) {
+        self.process = spawn(&self.store, &self.settings);
+    }
+
+    /// Sends a signal such as `libc::SIGTERM` and waits for the end.
+    pub(crate) fn stop(&mut self, signal: i32) -> ExitStatus {
+        send_signal(&self.process.child, signal);
+        let end = self.process.end.get_mut().expect("nobody panicked with the lock");
+        let ended = end.recv_timeout(PATIENCE);
+        assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "signal {signal} ends the relay");
+        self.process.child.wait().expect("our own child can be waited for")
+    }
+
+    /// Panics unless the process is alive and answers a new client.
+    pub(crate) fn assert_serving(&mut self) {
+        let ended = self.process.child.try_wait().expect("our own child can be waited for");
+        assert_eq!(ended, None, "the relay runs; it said:\n{}", self.said());
+        assert!(!self.said().contains("panicked"), "no thread panicked:\n{}", self.said());
+        let mut client = self.connect();
+        client.stored("alive", &[serde_json::json!({"limit": 0})]);
+    }
+
+    /// Bytes of memory that the process holds.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/statm", self.process.child.id());
+        let text = std::fs::read_to_string(path).expect("the relay runs on Linux");
+        let pages = text.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok());
+        pages.expect("statm has a second number") * 4096
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // Both fail only for a relay that has already ended.
+        let _ = self.process.child.kill();
+        let _ = self.process.child.wait();
+        if std::thread::panicking() {
+            println!("--- the relay's stderr\n{}---", self.said());
+        }
+    }
+}
+
+fn spawn(store: &TempDir, settings: &[String]) -> Process {
+    let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--data", text(store.path())];
+    // Two cores are enough to have messages between threads, and keep many relays cheap.
+    arguments.extend(["--set", "server.threads=2"]);
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting.as_str()]));
+    let mut child = relay_command(&arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the relay binary starts");
+    let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+    let said = Arc::new(Mutex::new(String::new()));
+    let (sender, receiver) = channel();
+    let shared = Arc::clone(&said);
+    std::thread::spawn(move || listen_to_stderr(stderr, &shared, &sender));
+    let address = receiver.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+        let _ = child.kill();
+        let said = said.lock().expect("the reader of stderr does not panic");
+        let why = match error {
+            RecvTimeoutError::Timeout => "did not say where it listens",
+            RecvTimeoutError::Disconnected => "ended before it listened",
+        };
+        panic!("the relay {why}; it said:\n{said}")
+    });
+    Process { child, address, said, end: Mutex::new(receiver) }
+}
+
+/// Keeps every line of stderr; sends the address of the first line that has one.
+fn listen_to_stderr(stderr: impl BufRead, said: &Mutex<String>, address: &Sender<String>) {
+    let mut found = false;
+    for line in stderr.lines() {
+        let Ok(line) = line else { return };
+        if !found && let Some(rest) = line.split("ws://127.0.0.1:").nth(1) {
+            let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            found = true;
+            let _ = address.send(format!("127.0.0.1:{port}"));
+        }
+        let mut said = said.lock().expect("readers of stderr do not panic");
+        said.push_str(&line);
+        said.push('\n');
+    }
+}

@@ -1,0 +1,29 @@
+//! The proof that the relay works: real processes, real sockets, real files.
+//!
+//! Modules are in reading order: first the protocol by sentences of its NIPs, then what holds for
+//! any input (the model, the seam, crashes), then the commands, bad input, real events, and the
+//! rules of the house. The harness is what all of them stand on.
+
+mod harness;
+
+mod nip01_transport;
+
+mod nip01_events;
+mod nip01_filters;
+mod nip01_kinds;
+mod nip01_subscriptions;
+mod nip02;
+mod nip09;
+mod nip11;
+mod nip40;
+
+mod model;
+
+mod crash;
+mod seam;
+
+mod commands;
+
+mod hostile;
+mod real_events;
+mod tidy;

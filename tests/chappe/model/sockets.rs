@@ -1,0 +1,111 @@
+//! The model against a whole relay: publishing and asking on several connections, live too.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+
+use super::random::Universe;
+use super::rules::{Fate, Model, matches_any};
+use crate::harness::{Client, Event, Relay, Verdict, now, pick, seeded};
+
+const ROUNDS: usize = 4;
+const STEPS: usize = 220;
+const DEFAULT_LIMIT: u64 = 40;
+
+/// One client and what it has asked for and not closed.
+struct Listener {
+    client: Client,
+    open: HashMap<String, Vec<Value>>,
+}
+
+#[test]
+fn whatever_is_published_and_asked_a_relay_does_as_the_model() {
+    let mut random = seeded("model over sockets");
+    for _ in 0..ROUNDS {
+        run(&mut random);
+    }
+}
+
+fn run(random: &mut fastrand::Rng) {
+    let limit = format!("limits.default_limit={DEFAULT_LIMIT}");
+    let relay = Relay::start_with(&[&limit]);
+    let mut listeners: Vec<Listener> =
+        (0..3).map(|_| Listener { client: relay.connect(), open: HashMap::new() }).collect();
+    let mut author = relay.connect();
+    // Expired long ago or in the far future: this test does not depend on the clock.
+    let mut universe = Universe::new(&[1_000_000, now() + 1_000_000, u64::MAX]);
+    let mut model = Model::default();
+    for _ in 0..STEPS {
+        let at = random.usize(..listeners.len());
+        match random.u8(..10) {
+            0..=5 => {
+                let event = universe.event(random);
+                let fate = model.publish(&event, now());
+                check_verdict(&author.publish(&event), fate, &event);
+                if matches!(fate, Fate::Stored | Fate::Ephemeral) {
+                    check_delivery(&mut listeners, &event);
+                }
+            }
+            6..=8 => {
+                let filters = universe.filters(random);
+                let name = *pick(random, &["one", "two", "three"]);
+                let stored = listeners[at].client.stored(name, &filters);
+                let stored: Vec<&Event> = stored.iter().collect();
+                let expected = model.query(&filters, DEFAULT_LIMIT, now());
+                assert_eq!(stored, expected, "stored events of {filters:#?}");
+                listeners[at].open.insert(name.to_owned(), filters);
+            }
+            _ => {
+                let name = *pick(random, &["one", "two", "three"]);
+                listeners[at].client.close(name);
+                listeners[at].open.remove(name);
+                // Another answer on the same connection proves that CLOSE was read.
+                listeners[at].client.stored("after close", &[json!({"kinds": []})]);
+            }
+        }
+    }
+    for listener in &mut listeners {
+        listener.client.assert_quiet();
+    }
+    let whole = [json!({"limit": 5000})];
+    let before = author.stored("whole", &whole);
+    assert_eq!(before.iter().collect::<Vec<_>>(), model.query(&whole, 0, now()));
+    drop(author);
+    drop(listeners);
+    check_restart(relay, &before);
+}
+
+/// The whole store is the same after the process was killed and started again.
+fn check_restart(mut relay: Relay, before: &[Event]) {
+    relay.kill();
+    relay.command(&["check"]).code(0);
+    relay.restart();
+    let after = relay.connect().stored("whole", &[json!({"limit": 5000})]);
+    assert_eq!(after, before, "the store after a restart");
+}
+
+fn check_verdict(verdict: &Verdict, fate: Fate, event: &Event) {
+    match fate {
+        Fate::Stored | Fate::Ephemeral => verdict.is_true("", event),
+        Fate::Duplicate => verdict.is_true("duplicate", event),
+        Fate::Superseded => verdict.is_false("duplicate", event),
+        Fate::Deleted => verdict.is_false("blocked", event),
+        Fate::Expired => verdict.is_false("invalid", event),
+    }
+}
+
+/// Every open subscription that matches gets the event, and only those.
+fn check_delivery(listeners: &mut [Listener], event: &Event) {
+    for listener in listeners {
+        let mut expected: Vec<&String> = listener
+            .open
+            .iter()
+            .filter(|(_, filters)| matches_any(filters, event))
+            .map(|(name, _)| name)
+            .collect();
+        expected.sort();
+        for name in expected {
+            assert_eq!(listener.client.live(name), *event, "live for {name}");
+        }
+    }
+}
