@@ -20,6 +20,9 @@ pub mod ingest;
 pub mod query;
 
 pub mod net;
+pub mod session;
+
+pub mod server;
 
 pub mod config;
 
