@@ -8,7 +8,7 @@ use heed::{
     CommitOrAbort, Database, DatabaseFlags, Env, EnvFlags, EnvOpenOptions, RoTxn, RwTxn, WithTls,
 };
 
-use super::blocks::Blocks;
+use super::blocks::{Blocks, Sharing};
 use super::composite::Composite;
 use super::duplicates::Duplicates;
 use super::entries::{Entry, Index, Shape};
@@ -51,10 +51,12 @@ pub(crate) enum LayoutKind {
     Composite,
     Duplicates,
     Blocks,
+    PrefixBlocks,
 }
 
 impl LayoutKind {
-    pub(crate) const ALL: [Self; 3] = [Self::Composite, Self::Duplicates, Self::Blocks];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Composite, Self::Duplicates, Self::Blocks, Self::PrefixBlocks];
 
     /// The name in the report.
     pub(crate) fn name(self) -> &'static str {
@@ -62,6 +64,7 @@ impl LayoutKind {
             Self::Composite => "composite keys",
             Self::Duplicates => "duplicates",
             Self::Blocks => "blocks",
+            Self::PrefixBlocks => "prefix blocks",
         }
     }
 
@@ -73,7 +76,8 @@ impl LayoutKind {
         match self {
             Self::Composite => Box::new(Composite { database, shape }),
             Self::Duplicates => Box::new(Duplicates { database, shape }),
-            Self::Blocks => Box::new(Blocks::new(database, shape)),
+            Self::Blocks => Box::new(Blocks::new(database, shape, Sharing::Nothing)),
+            Self::PrefixBlocks => Box::new(Blocks::new(database, shape, Sharing::Prefix)),
         }
     }
 }

@@ -217,10 +217,11 @@ impl fmt::Display for Report {
         writeln!(f)?;
         writeln!(
             f,
-            "Indexes of {} events; figures are per event. Batches: S = {} (into the full index),\n\
-             M = {MIDDLE_BATCH}, L = {LARGE_BATCH}, K = all in key order. Bytes of pages in use, and\n\
-             of the file with free pages; processor ns to insert; bytes of dirty pages. Then ns\n\
-             for the newest {TAKEN} of a prefix, how many there were, and ns to walk one entry.",
+            "Indexes of {} events; figures are per event. Batches: S = {} (into the full\n\
+             index), M = {MIDDLE_BATCH}, L = {LARGE_BATCH}, K = all in key order. Bytes of pages in\n\
+             use, and of the file with free pages; processor ns to insert; bytes of dirty\n\
+             pages. Then ns for the newest {TAKEN} of a prefix, how many there were, and ns\n\
+             to walk one entry.",
             self.events, self.small_batch
         )?;
         writeln!(f, "{}", COLUMNS.concat())?;
