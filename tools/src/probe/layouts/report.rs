@@ -218,8 +218,8 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "Indexes of {} events; figures are per event. Batches: S = {} (into the full\n\
-             index), M = {MIDDLE_BATCH}, L = {LARGE_BATCH}, K = all in key order. Bytes of pages in\n\
-             use, and of the file with free pages; processor ns to insert; bytes of dirty\n\
+             index), M = {MIDDLE_BATCH}, L = {LARGE_BATCH}, K = all in key order. Bytes of pages\n\
+             in use, and of the file with free pages; processor ns to insert; bytes of dirty\n\
              pages. Then ns for the newest {TAKEN} of a prefix, how many there were, and ns\n\
              to walk one entry.",
             self.events, self.small_batch
