@@ -282,8 +282,10 @@ impl<'a> EventRef<'a> {
     }
 
     /// Appends the event as compact JSON: the seven members, text in canonical form.
+    ///
+    /// Whoever fills a buffer of its own with one event makes it [`EventRef::json_len`] bytes
+    /// large.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        out.reserve(self.json_len());
         out.extend_from_slice(b"{\"id\":\"");
         hex::encode_into(&self.id.0, out);
         out.extend_from_slice(b"\",\"pubkey\":\"");

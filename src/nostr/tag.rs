@@ -294,17 +294,35 @@ pub fn pack<T: AsRef<[S]>, S: AsRef<str>>(tags: &[T], out: &mut Vec<u8>) {
 /// Appends the JSON array that packed tags stand for, in canonical form.
 pub(super) fn write_json(packed: &[u8], out: &mut Vec<u8>) {
     out.push(b'[');
-    for tag in Tags::new(packed) {
-        out.push(b'[');
-        for value in tag.elements() {
-            out.push(b'"');
-            value.write_canonical(out);
-            out.extend_from_slice(b"\",");
+    let mut rest = packed;
+    loop {
+        let written = out.len();
+        if write_tag(&mut rest, out).is_none() {
+            // The end, or the half of a damaged tag.
+            out.truncate(written);
+            break;
         }
-        close_list(out);
         out.push(b',');
     }
     close_list(out);
+}
+
+/// Appends one tag while walking over it, which halves the work compared to finding its end first.
+#[inline]
+fn write_tag(rest: &mut &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let count = take_varint(rest)?;
+    if count == 0 {
+        return None;
+    }
+    out.push(b'[');
+    for _ in 0..count {
+        let value = take_element(rest)?;
+        out.push(b'"');
+        value.write_canonical(out);
+        out.extend_from_slice(b"\",");
+    }
+    close_list(out);
+    Some(())
 }
 
 /// Returns how many bytes [`write_json`] appends.

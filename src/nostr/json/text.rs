@@ -165,6 +165,9 @@ pub fn character_count(canonical: &[u8]) -> usize {
 
 /// Returns the offset, from `from` on, of the first byte that is not plain inside a JSON string: a
 /// quote, a backslash or a control character; the length if there is none.
+///
+/// Most strings end within a word. Long ones are stepped over in blocks that the compiler turns
+/// into vectors.
 #[inline]
 pub(super) fn plain_run_end(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
@@ -174,14 +177,35 @@ pub(super) fn plain_run_end(bytes: &[u8], from: usize) -> usize {
             return at + (special.trailing_zeros() / 8) as usize;
         }
         at += 8;
+        if at == from + SHORT_RUN_BYTES {
+            at = skip_plain_blocks(bytes, at);
+        }
     }
     while let Some(byte) = bytes.get(at) {
-        if *byte < 0x20 || *byte == b'"' || *byte == b'\\' {
+        if is_special(*byte) {
             return at;
         }
         at += 1;
     }
     bytes.len()
+}
+
+/// Returns the offset of the first block that has a special byte or is not whole.
+fn skip_plain_blocks(bytes: &[u8], from: usize) -> usize {
+    let (blocks, _) = bytes[from..].as_chunks::<32>();
+    let plain = blocks.iter().position(has_special_byte).unwrap_or(blocks.len());
+    from + plain * 32
+}
+
+/// Tells whether a byte ends a plain run, for all bytes of a block at once.
+#[inline]
+fn has_special_byte(block: &[u8; 32]) -> bool {
+    block.iter().fold(0, |found, byte| found | u8::from(is_special(*byte))) != 0
+}
+
+#[inline]
+fn is_special(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 /// Returns a word whose lowest set bit is the top bit of the first special byte of `word`.
@@ -249,6 +273,9 @@ fn unicode_character(rest: &[u8]) -> (char, usize) {
         (None, _) => (char::REPLACEMENT_CHARACTER, 2),
     }
 }
+
+/// From how many plain bytes on it pays to look at blocks.
+const SHORT_RUN_BYTES: usize = 128;
 
 #[cfg(test)]
 mod tests {
