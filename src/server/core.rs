@@ -18,6 +18,7 @@ use super::connection::{ConnectionKey, Connections, Talk};
 use super::live::Live;
 use super::publish::Stalled;
 use super::query::Chunk;
+use super::render::SliceSize;
 use super::routes::RelaySite;
 use super::work::Job;
 use crate::clock::Clock;
@@ -39,6 +40,10 @@ pub(super) struct Relay {
     pub(super) session: SessionLimits,
     pub(super) query: QueryLimits,
     pub(super) message_bytes_max: usize,
+    /// What one query may do on the core before others get their turn.
+    pub(super) slice_inline: SliceSize,
+    /// What a worker does of one query before it looks for the next job.
+    pub(super) slice_pooled: SliceSize,
 }
 
 /// What other threads tell a core.
@@ -101,15 +106,11 @@ pub(super) struct Core {
     inbox: Arc<Inbox<Message>>,
 }
 
-/// What a core's thread is started with.
-pub(super) struct CoreStart {
+/// What a core is made of.
+pub(super) struct CoreParts {
     pub(super) number: u32,
     pub(super) relay: Arc<Relay>,
-    pub(super) listener: TcpListener,
-    pub(super) site: RelaySite,
-    pub(super) net: NetOptions,
     pub(super) inbox: Arc<Inbox<Message>>,
-    pub(super) bell: Arc<Notify>,
     pub(super) consumer: Consumer,
     /// Up to where nothing is to be delivered live.
     pub(super) last: Seq,
@@ -118,6 +119,15 @@ pub(super) struct CoreStart {
     pub(super) metrics: Arc<CoreMetrics>,
     /// Keys the tables that clients could otherwise choose collisions for.
     pub(super) seed: u64,
+}
+
+/// What a core's thread is started with.
+pub(super) struct CoreStart {
+    pub(super) parts: CoreParts,
+    pub(super) listener: TcpListener,
+    pub(super) site: RelaySite,
+    pub(super) net: NetOptions,
+    pub(super) bell: Arc<Notify>,
     pub(super) stop: watch::Receiver<bool>,
 }
 
@@ -129,21 +139,7 @@ impl CoreStart {
     }
 
     async fn serve(self) -> std::io::Result<()> {
-        let core = Rc::new(Core {
-            number: self.number,
-            relay: self.relay,
-            work: self.work,
-            writer: self.writer,
-            metrics: self.metrics,
-            connections: RefCell::default(),
-            index: RefCell::new(SubscriptionIndex::new(self.seed)),
-            live: RefCell::new(Live::new(self.consumer, self.last)),
-            stalled: RefCell::default(),
-            verifier: RefCell::default(),
-            answer: RefCell::default(),
-            frames: RefCell::default(),
-            inbox: self.inbox,
-        });
+        let core = Rc::new(Core::new(self.parts));
         let attending = tokio::task::spawn_local(attend(Rc::clone(&core), self.bell));
         let mut stop = self.stop;
         let stopped = async move {
@@ -182,8 +178,27 @@ async fn attend(core: Rc<Core>, bell: Arc<Notify>) {
 }
 
 impl Core {
+    /// Creates a core without connections.
+    pub(super) fn new(parts: CoreParts) -> Core {
+        Core {
+            number: parts.number,
+            relay: parts.relay,
+            work: parts.work,
+            writer: parts.writer,
+            metrics: parts.metrics,
+            connections: RefCell::default(),
+            index: RefCell::new(SubscriptionIndex::new(parts.seed)),
+            live: RefCell::new(Live::new(parts.consumer, parts.last)),
+            stalled: RefCell::default(),
+            verifier: RefCell::default(),
+            answer: RefCell::default(),
+            frames: RefCell::default(),
+            inbox: parts.inbox,
+        }
+    }
+
     /// Attends to some of the inbox; returns whether there may be more.
-    fn attend_to_some(&self) -> More {
+    pub(super) fn attend_to_some(&self) -> More {
         for _ in 0..MESSAGES_MAX {
             match self.inbox.take() {
                 None => return More::No,

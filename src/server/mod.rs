@@ -28,5 +28,8 @@ mod render;
 mod keeper;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub use run::{Server, run};
 pub use settings::{About, ServerError, ServerSettings};

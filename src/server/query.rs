@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
-use super::render::{self, Audience, SliceEnd, SliceSize};
+use super::render::{self, Audience, SliceEnd};
 use super::work::{CountJob, Job, SliceJob};
 use crate::fanout::SubKey;
 use crate::net::Bytes;
 use crate::nostr::message::{self, SubscriptionId};
 use crate::nostr::{Filter, Prefix, Reject};
-use crate::query::{Budget, Cursor};
+use crate::query::Cursor;
 use crate::store::Snapshot;
 
 /// The queries of one connection that are not done.
@@ -201,11 +201,12 @@ impl Core {
         now: u64,
     ) {
         let mut frames = self.frames.take();
+        let size = self.relay.slice_inline;
         let (end, sent) = {
             let session = connection.session.borrow();
             let Some(open) = session.subscription(subscription) else { return };
             let audience = Audience { subscription: &open.id, reader: session.reader() };
-            render::slice(snapshot, &mut cursor, &audience, INLINE_SLICE, now, &mut frames)
+            render::slice(snapshot, &mut cursor, &audience, size, now, &mut frames)
         };
         self.metrics.slices_inline_total.add(1);
         self.metrics.events_sent_stored_total.add(sent);
@@ -266,10 +267,6 @@ impl Core {
     }
 }
 
-/// What one query may do on the core before others get their turn: about 300 microseconds of
-/// searching, and the rendering of a usual page of events.
-const INLINE_SLICE: SliceSize =
-    SliceSize { budget: Budget { steps: 30_000 }, chunk_bytes: 512 * 1024 };
 /// Queries of one connection that may be under way; the others wait for them.
 const RUNNING_MAX: usize = 8;
 /// COUNT is refused beyond this many waiting questions; subscriptions are bounded by the session.

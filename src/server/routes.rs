@@ -104,4 +104,4 @@ fn escaped(text: &str) -> String {
 const DOCUMENT_TYPE: &str = "application/nostr+json";
 const METHODS: &str = "GET, HEAD, OPTIONS";
 /// What this relay does for a client; the document lists nothing that only clients do.
-const SUPPORTED_NIPS: [u16; 5] = [1, 2, 9, 11, 40];
+const SUPPORTED_NIPS: [u16; 6] = [1, 2, 9, 11, 40, 45];

@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::core::{CoreStart, Inboxes, Relay};
+use super::core::{CoreParts, CoreStart, Inboxes, Relay};
 use super::keeper::Keeper;
+use super::render::SliceSize;
 use super::routes::RelaySite;
 use super::settings::{ServerError, ServerSettings};
 use super::work::{Job, Worker};
@@ -24,6 +25,7 @@ use crate::ingest::{self, Replies, Reply, WriterHandle, WriterThread};
 use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::CoreMetrics;
 use crate::net::{self, NetOptions, OutboundLimits, Places};
+use crate::query::Budget;
 use crate::store::Store;
 use crate::sys;
 
@@ -77,6 +79,8 @@ impl Server {
             session: settings.session,
             query: settings.query,
             message_bytes_max: settings.message_bytes_max,
+            slice_inline: SLICE_INLINE,
+            slice_pooled: SLICE_POOLED,
         });
         let replies = WriterReplies {
             inboxes: inboxes.clone(),
@@ -191,20 +195,23 @@ impl Cores {
         let metrics: Arc<[Arc<CoreMetrics>]> = listeners.iter().map(|_| Arc::default()).collect();
         let mut threads = Vec::with_capacity(listeners.len());
         for (place, listener) in listeners.into_iter().enumerate() {
-            let start = CoreStart {
+            let parts = CoreParts {
                 number: u32::try_from(place).expect("a machine has fewer than 2^32 cores"),
                 relay: Arc::clone(&self.relay),
-                listener,
-                site: site.clone(),
-                net: net.clone(),
                 inbox: Arc::clone(&self.inboxes.0[place]),
-                bell: Arc::clone(&self.bells[place]),
                 consumer: self.consumers.ring.consumer(),
                 last: self.consumers.last,
                 work: self.work.clone(),
                 writer: writer.clone(),
                 metrics: Arc::clone(&metrics[place]),
                 seed: random_seed(),
+            };
+            let start = CoreStart {
+                parts,
+                listener,
+                site: site.clone(),
+                net: net.clone(),
+                bell: Arc::clone(&self.bells[place]),
                 stop: stopping.clone(),
             };
             threads.push(spawn(format!("core-{place}"), says_ended, move || start.run())?);
@@ -332,6 +339,12 @@ fn random_seed() -> u64 {
 const RING: RingLimits = RingLimits { batches: 1024, bytes: 32 << 20 };
 /// Jobs that may wait for each worker: a few milliseconds of work.
 const JOBS_PER_WORKER: usize = 8;
+/// About 300 microseconds of searching, and the rendering of a usual page of events.
+const SLICE_INLINE: SliceSize =
+    SliceSize { budget: Budget { steps: 30_000 }, chunk_bytes: 512 * 1024 };
+/// About two milliseconds.
+const SLICE_POOLED: SliceSize =
+    SliceSize { budget: Budget { steps: 200_000 }, chunk_bytes: 256 * 1024 };
 /// Above this many bytes in its queue a client gets no more chunks of its queries.
 const OUTBOUND_BYTES_HIGH: usize = 512 * 1024;
 /// Files that are not connections: the store, listeners, the runtimes' own.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use super::connection::ConnectionKey;
 use super::core::{Inboxes, Message, Relay};
 use super::query::Chunk;
-use super::render::{self, Audience, SliceSize};
+use super::render::{self, Audience};
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::Receiver;
 use crate::nostr::message::{self, SubscriptionId};
 use crate::nostr::{Event, EventRef, Filter, Reject, Verifier};
-use crate::query::{self, Budget, Cursor};
+use crate::query::{self, Cursor};
 use crate::session::{self, Reader};
 use crate::store::StoreError;
 
@@ -66,11 +66,16 @@ impl Worker {
     pub(super) fn run(self) {
         let mut verifier = Verifier::new();
         while let Some(job) = self.jobs.recv() {
-            match job {
-                Job::Verify(job) => self.verify(&mut verifier, job),
-                Job::Slice(job) => self.slice(job),
-                Job::Count(job) => self.count(&job),
-            }
+            self.work_on(job, &mut verifier);
+        }
+    }
+
+    /// Does one job.
+    pub(super) fn work_on(&self, job: Job, verifier: &mut Verifier) {
+        match job {
+            Job::Verify(job) => self.verify(verifier, job),
+            Job::Slice(job) => self.slice(job),
+            Job::Count(job) => self.count(&job),
         }
     }
 
@@ -93,12 +98,12 @@ impl Worker {
     }
 
     fn slice(&self, mut job: SliceJob) {
-        let now = self.relay.clock.now_secs();
-        let mut frames = Vec::with_capacity(SLICE.chunk_bytes / 4);
+        let (now, size) = (self.relay.clock.now_secs(), self.relay.slice_pooled);
+        let mut frames = Vec::new();
         let audience = Audience { subscription: &job.id, reader: &job.reader };
         let (end, sent) = match self.relay.store.snapshot() {
             Ok(snapshot) => {
-                render::slice(&snapshot, &mut job.cursor, &audience, SLICE, now, &mut frames)
+                render::slice(&snapshot, &mut job.cursor, &audience, size, now, &mut frames)
             }
             Err(error) => (render::fail(&audience, &error, &mut frames), 0),
         };
@@ -161,6 +166,3 @@ pub(super) fn submit(
         Err(reject) => Submitted::Rejected(Reply { to: from, id, outcome: Err(reject) }),
     }
 }
-
-/// What a worker does of one query before it looks for the next job.
-const SLICE: SliceSize = SliceSize { budget: Budget { steps: 200_000 }, chunk_bytes: 256 * 1024 };

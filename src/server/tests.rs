@@ -1,0 +1,512 @@
+//! A core without sockets: clients talk to it directly, the pool's jobs are done when a test says
+//! so, and the writer is the real one. So the order in which a commit, a slice, a delivery and a
+//! message meet can be chosen at random.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::connection::Talk;
+use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
+use super::render::SliceSize;
+use super::work::{Job, Worker};
+use crate::clock::Clock;
+use crate::fanout::{self, RingLimits};
+use crate::ingest::{self, WriterThread};
+use crate::mailbox::{self, Inbox, Received, Receiver};
+use crate::net::{Conversation, Ending, Flow, Outbound, OutboundLimits};
+use crate::nostr::{Event, Keypair, Kind, Verifier};
+use crate::query::{Budget, QueryLimits};
+use crate::session::{EventLimits, SessionLimits};
+use crate::store::{Durability, Store, StoreOptions};
+
+#[test]
+fn i7_every_event_reaches_every_subscription_once_across_stored_and_live() {
+    for seed in 0..40 {
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let batches = if random.bool() { 2 } else { 64 };
+        let mut house = House::new(&Options { batches, ..Options::default() });
+        let mut author = house.client();
+        let mut readers: Vec<Client> = (0..3).map(|_| house.client()).collect();
+        let mut published = Vec::new();
+        for _ in 0..150 {
+            match random.u32(..10) {
+                0..3 => {
+                    let count = random.usize(1..5);
+                    let burst: Vec<Event> =
+                        (0..count).map(|at| note(published.len() + at, "")).collect();
+                    author.publish(&burst);
+                    published.extend(burst);
+                }
+                3 => {
+                    let reader = random.choice(&mut readers).unwrap();
+                    let id = random.u32(..3).to_string();
+                    // What is under way under the former subscription of this id is over.
+                    reader.read();
+                    reader.received.remove(&id);
+                    reader.say(&format!(r#"["REQ","{id}",{{}}]"#));
+                }
+                4..6 => house.step(),
+                6..8 => house.work_once(),
+                _ => random.choice(&mut readers).unwrap().read(),
+            }
+        }
+        house.settle(&mut author, published.len());
+        let expected: HashSet<String> = published.iter().map(|it| it.id.to_string()).collect();
+        for reader in &mut readers {
+            reader.read_all(&mut house);
+            for (id, received) in &reader.received {
+                assert_eq!(received.ends, 1, "seed {seed}, subscription {id}: EOSE");
+                let distinct: HashSet<String> = received.events.iter().cloned().collect();
+                assert_eq!(received.events.len(), distinct.len(), "seed {seed}: sent twice");
+                assert_eq!(distinct, expected, "seed {seed}, subscription {id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lapped_core_reads_from_the_store_what_it_missed() {
+    let mut house = House::new(&Options { batches: 2, ..Options::default() });
+    let (mut author, mut reader) = (house.client(), house.client());
+    reader.say(r#"["REQ","a",{"kinds":[1]}]"#);
+    for number in 0..50 {
+        author.publish(&[note(number, "")]);
+        // The writer commits each alone, and this core looks at none of it.
+        house.wait_for_seq(number as u64 + 1);
+    }
+    house.settle(&mut author, 50);
+    reader.read_all(&mut house);
+    assert_eq!(reader.received["a"].events.len(), 50);
+    assert!(house.core.metrics.lapped_total.total() > 0);
+}
+
+#[test]
+fn nip_01_30_an_identical_event_is_a_duplicate_and_a_forged_one_is_not() {
+    let mut house = House::new(&Options::default());
+    let mut author = house.client();
+    let event = note(1, "content");
+    author.publish(std::slice::from_ref(&event));
+    house.settle(&mut author, 1);
+    assert_eq!(author.oks, [(event.id.to_string(), true, String::new())]);
+    let mut forged = event.clone();
+    forged.sig.0[63] ^= 1;
+    let mut altered = note(1, "contenT");
+    (altered.id, altered.sig) = (event.id, event.sig);
+    for (event, accepted, prefix) in [
+        (&event, true, "duplicate: "),
+        (&forged, false, "invalid: "),
+        (&altered, false, "invalid: "),
+    ] {
+        author.oks.clear();
+        author.publish(std::slice::from_ref(event));
+        house.settle(&mut author, 1);
+        assert_eq!(author.oks[0].1, accepted, "{prefix}");
+        assert!(author.oks[0].2.starts_with(prefix), "{}", author.oks[0].2);
+    }
+    assert_eq!(house.core.metrics.events_duplicate_total.total(), 1);
+}
+
+#[test]
+fn a_burst_has_one_ok_for_each_event_whatever_became_of_it() {
+    let mut house = House::new(&Options { jobs: 2, ..Options::default() });
+    let mut author = house.client();
+    let mut burst: Vec<Event> = (0..100).map(|number| note(number, "")).collect();
+    for event in burst.iter_mut().step_by(10) {
+        event.sig.0[0] ^= 1;
+    }
+    burst.push(burst[1].clone());
+    // Seven chunks, and room for two: the line holds the others, and the socket is not read.
+    author.publish(&burst);
+    assert!(!author.outbound.is_reading());
+    assert!(!house.core.stalled.borrow().is_empty());
+    house.settle(&mut author, burst.len());
+    assert!(author.outbound.is_reading());
+    let count = |accepted: bool, prefix: &str| {
+        let is_such = |it: &&(String, bool, String)| it.1 == accepted && it.2.starts_with(prefix);
+        author.oks.iter().filter(is_such).count()
+    };
+    assert_eq!(count(false, "invalid: "), 10);
+    assert_eq!(count(true, "duplicate: "), 1);
+    assert_eq!(author.oks.len(), 101);
+}
+
+#[test]
+fn i6_a_client_that_does_not_read_has_its_query_parked() {
+    let mut house = House::new(&Options { bytes_high: 2_000, ..Options::default() });
+    let (mut author, mut reader) = (house.client(), house.client());
+    house.fill(&mut author, 40);
+    reader.say(r#"["REQ","a",{}]"#);
+    for _ in 0..100 {
+        house.step();
+        house.work_once();
+    }
+    let queued = reader.outbound.queued_bytes();
+    assert!((2_000..4_000).contains(&queued), "{queued} bytes are queued");
+    assert!(reader.received.is_empty());
+    reader.read_all(&mut house);
+    assert_eq!((reader.received["a"].events.len(), reader.received["a"].ends), (40, 1));
+}
+
+#[test]
+fn queries_of_one_connection_wait_for_each_other_and_all_are_answered() {
+    let mut house = House::new(&Options { jobs: 1, ..Options::default() });
+    let (mut author, mut reader) = (house.client(), house.client());
+    house.fill(&mut author, 20);
+    for number in 0..40 {
+        reader.say(&format!(r#"["REQ","{number}",{{}}]"#));
+        reader.say(&format!(r#"["COUNT","{number}",{{}}]"#));
+    }
+    reader.say(r#"["CLOSE","39"]"#);
+    reader.read_all(&mut house);
+    for number in 0..39 {
+        let received = &reader.received[&number.to_string()];
+        assert_eq!((received.events.len(), received.ends), (20, 1), "subscription {number}");
+    }
+    assert!(!reader.received.contains_key("39"), "closed before it had its turn");
+    assert_eq!(reader.counts, [20; 40]);
+}
+
+#[test]
+fn nip_01_63_nothing_is_sent_for_a_closed_subscription() {
+    let mut house = House::new(&Options::default());
+    let (mut author, mut reader) = (house.client(), house.client());
+    house.fill(&mut author, 20);
+    reader.say(r#"["REQ","a",{}]"#);
+    reader.say(r#"["REQ","b",{"kinds":[1],"limit":0}]"#);
+    while reader.received.get("a").is_none_or(|received| received.events.is_empty()) {
+        house.work_once();
+        house.step();
+        reader.read();
+    }
+    // The next chunk is under way.
+    reader.say(r#"["CLOSE","a"]"#);
+    let before = reader.received["a"].events.len();
+    assert!(before < 20, "the first chunk has not sent everything");
+    author.oks.clear();
+    author.publish(&[note(1_000, "")]);
+    house.settle(&mut author, 1);
+    reader.read_all(&mut house);
+    assert_eq!(reader.received["a"].events.len(), before);
+    assert_eq!((reader.received["b"].events.len(), reader.received["b"].ends), (1, 1));
+}
+
+#[test]
+fn a_connection_that_is_over_leaves_nothing_behind() {
+    let mut house = House::new(&Options::default());
+    let mut author = house.client();
+    house.fill(&mut author, 20);
+    for _ in 0..3 {
+        let mut reader = house.client();
+        for number in 0..20 {
+            reader.say(&format!(r#"["REQ","{number}",{{}}]"#));
+        }
+        reader.publish(&[note(7, "again"), note(8, "again"), note(9, "again")]);
+        reader.talk.closed(Ending::Client);
+        drop(reader);
+        // A newcomer gets the same slot, and none of what is under way for the former.
+        let mut newcomer = house.client();
+        newcomer.read_all(&mut house);
+        assert!(newcomer.received.is_empty());
+        assert!(newcomer.oks.is_empty());
+        newcomer.talk.closed(Ending::Client);
+    }
+    assert_eq!(house.core.index.borrow().count(), 0);
+    let metrics = &house.core.metrics;
+    assert_eq!(metrics.subscriptions_opened_total.total(), 60);
+    assert_eq!(metrics.subscriptions_closed_total.total(), 60);
+    assert_eq!(metrics.connections_opened_total.total(), 7);
+    assert_eq!(metrics.connections_closed_total.total(), 6);
+}
+
+#[test]
+fn ephemeral_events_are_delivered_and_not_stored_and_bearer_tokens_are_not_delivered() {
+    let mut house = House::new(&Options::default());
+    let (mut author, mut reader) = (house.client(), house.client());
+    reader.say(r#"["REQ","a",{}]"#);
+    let event = |kind| keys().sign_event(now(), Kind(kind), &[], "");
+    author.publish(&[event(20_001), event(27_235)]);
+    house.settle(&mut author, 2);
+    reader.say(r#"["REQ","b",{}]"#);
+    reader.read_all(&mut house);
+    assert!(author.oks.iter().all(|(_, accepted, _)| *accepted));
+    assert_eq!(reader.received["a"].events, [event(20_001).id.to_string()]);
+    assert_eq!((reader.received["b"].events.len(), reader.received["b"].ends), (0, 1));
+}
+
+#[test]
+fn nip_01_56_stored_events_come_newest_first_through_all_slices() {
+    let mut house = House::new(&Options::default());
+    let (mut author, mut reader) = (house.client(), house.client());
+    let events = house.fill(&mut author, 30);
+    reader.say(r#"["REQ","a",{"limit":25}]"#);
+    reader.read_all(&mut house);
+    let mut expected: Vec<&Event> = events.iter().collect();
+    expected.sort_by_key(|event| (std::cmp::Reverse(event.created_at), event.id));
+    let expected: Vec<String> = expected.iter().take(25).map(|it| it.id.to_string()).collect();
+    assert_eq!(reader.received["a"].events, expected);
+}
+
+/// What differs between the houses of the tests.
+struct Options {
+    batches: usize,
+    jobs: usize,
+    bytes_high: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { batches: 64, jobs: 16, bytes_high: 1 << 20 }
+    }
+}
+
+/// One core, its store and writer, and a worker that works when told to.
+struct House {
+    core: Rc<Core>,
+    worker: Worker,
+    jobs: Receiver<Job>,
+    verifier: Verifier,
+    limits: OutboundLimits,
+    writer: Option<WriterThread>,
+    _folder: tempfile::TempDir,
+}
+
+impl House {
+    fn new(options: &Options) -> House {
+        let folder = tempfile::tempdir().unwrap();
+        let store_options =
+            StoreOptions { map_bytes: Some(64 << 20), durability: Durability::Lazy, salt: [5; 16] };
+        let store = Store::open(folder.path(), &store_options).unwrap();
+        let inbox: Arc<Inbox<Message>> = Inbox::new(|| {});
+        let inboxes = Inboxes(Arc::from([Arc::clone(&inbox)]));
+        let ring = RingLimits { batches: options.batches, bytes: 1 << 30 };
+        let (producer, ring) = fanout::ring(ring, Vec::new());
+        let (consumer, last) = (ring.consumer(), store.last_seq());
+        let event = EventLimits {
+            tags_max: 100,
+            content_characters_max: 1_000,
+            past_secs_max: None,
+            future_secs_max: None,
+        };
+        let relay = Arc::new(Relay {
+            store: store.clone(),
+            clock: Clock::system(),
+            session: SessionLimits { subscriptions_max: 100, filters_max: 10, event },
+            query: QueryLimits { default_limit: 10_000, max_limit: 10_000 },
+            message_bytes_max: 100_000,
+            // As small as can be: whatever a slice may leave undone, it does.
+            slice_inline: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 1 },
+            slice_pooled: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 700 },
+        });
+        let replies = Box::new(inboxes.clone());
+        let writer = ingest::spawn(store, producer, replies, relay.clock).unwrap();
+        let (work, jobs) = mailbox::mailbox(options.jobs);
+        let core = Core::new(CoreParts {
+            number: 0,
+            relay: Arc::clone(&relay),
+            inbox,
+            consumer,
+            last,
+            work,
+            writer: writer.handle.clone(),
+            metrics: Arc::default(),
+            seed: 1,
+        });
+        let worker = Worker { relay, jobs: jobs.clone(), writer: writer.handle.clone(), inboxes };
+        let bytes_high = options.bytes_high;
+        House {
+            core: Rc::new(core),
+            worker,
+            jobs,
+            verifier: Verifier::new(),
+            limits: OutboundLimits { bytes_high, bytes_low: bytes_high / 4, bytes_max: 1 << 30 },
+            writer: Some(writer),
+            _folder: folder,
+        }
+    }
+
+    fn client(&self) -> Client {
+        let outbound = Outbound::new(self.limits);
+        Client {
+            talk: Talk::begin(&self.core, outbound.clone()),
+            outbound,
+            received: HashMap::new(),
+            oks: Vec::new(),
+            counts: Vec::new(),
+        }
+    }
+
+    /// Does what a core's thread does when its bell rang.
+    fn step(&mut self) {
+        let _ = self.core.attend_to_some();
+        let _ = self.core.deliver_some();
+        self.core.retry_stalled();
+    }
+
+    fn work_once(&mut self) {
+        if let Received::Message(job) = self.jobs.try_recv() {
+            self.worker.work_on(job, &mut self.verifier);
+        }
+    }
+
+    /// Goes on until this client has so many OKs and nothing is left to do.
+    fn settle(&mut self, client: &mut Client, oks: usize) {
+        let deadline = Instant::now() + DEADLINE;
+        while client.oks.len() < oks {
+            assert!(Instant::now() < deadline, "{} of {oks} answers", client.oks.len());
+            self.work_once();
+            self.step();
+            client.read();
+            std::thread::yield_now();
+        }
+        self.finish();
+    }
+
+    /// Goes on until nothing is left to do but for the writer.
+    fn finish(&mut self) {
+        loop {
+            let jobs = self.jobs.count();
+            self.work_once();
+            let messages = self.core.attend_to_some();
+            let events = self.core.deliver_some();
+            self.core.retry_stalled();
+            if (jobs, messages, events) == (0, More::No, More::No) {
+                return;
+            }
+        }
+    }
+
+    fn wait_for_seq(&self, seq: u64) {
+        let deadline = Instant::now() + DEADLINE;
+        while self.core.relay.store.last_seq().0 < seq {
+            assert!(Instant::now() < deadline, "seq {seq} was not stored");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stores events of different times.
+    fn fill(&mut self, author: &mut Client, count: usize) -> Vec<Event> {
+        let events: Vec<Event> = (0..count).map(|number| note(number, "filling")).collect();
+        author.publish(&events);
+        self.settle(author, count);
+        events
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.join();
+        }
+    }
+}
+
+/// One client: what it says is handed over as its socket would, what it is sent is read when it
+/// chooses to.
+struct Client {
+    talk: Talk,
+    outbound: Outbound,
+    received: HashMap<String, Stored>,
+    oks: Vec<(String, bool, String)>,
+    counts: Vec<u64>,
+}
+
+/// What came for one subscription.
+#[derive(Default)]
+struct Stored {
+    events: Vec<String>,
+    ends: usize,
+}
+
+impl Client {
+    fn say(&mut self, message: &str) {
+        let flow = self.talk.text(message);
+        self.follow(flow);
+        let flow = self.talk.burst_end();
+        self.follow(flow);
+    }
+
+    fn publish(&mut self, burst: &[Event]) {
+        for event in burst {
+            let mut message = b"[\"EVENT\",".to_vec();
+            event.view().write_json(&mut message);
+            message.push(b']');
+            let flow = self.talk.text(std::str::from_utf8(&message).unwrap());
+            self.follow(flow);
+        }
+        let flow = self.talk.burst_end();
+        self.follow(flow);
+    }
+
+    fn follow(&mut self, flow: Flow) {
+        if flow == Flow::Pause {
+            self.outbound.pause_reading();
+        }
+    }
+
+    /// Reads all that was sent so far.
+    fn read(&mut self) {
+        let mut bytes = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(self.outbound.poll_write(&mut bytes, &mut context), Poll::Ready(Ok(()))));
+        let mut rest = &bytes[..];
+        while let [0x81, len, tail @ ..] = rest {
+            let (len, tail) = match len {
+                126 => (usize::from(u16::from_be_bytes([tail[0], tail[1]])), &tail[2..]),
+                127 => panic!("no message of the tests is that long"),
+                len => (usize::from(*len), tail),
+            };
+            self.take(&tail[..len]);
+            rest = &tail[len..];
+        }
+        assert!(rest.is_empty(), "only whole text frames are sent");
+        if self.outbound.take_drained() {
+            self.talk.drained();
+        }
+    }
+
+    /// Reads until nothing more comes.
+    fn read_all(&mut self, house: &mut House) {
+        loop {
+            house.finish();
+            if self.outbound.queued_bytes() == 0 {
+                return;
+            }
+            self.read();
+        }
+    }
+
+    fn take(&mut self, message: &[u8]) {
+        let message: serde_json::Value = serde_json::from_slice(message).unwrap();
+        let text = |at: usize| message[at].as_str().unwrap_or_default().to_owned();
+        match text(0).as_str() {
+            "EVENT" => {
+                let id = message[2]["id"].as_str().unwrap().to_owned();
+                self.received.entry(text(1)).or_default().events.push(id);
+            }
+            "EOSE" => self.received.entry(text(1)).or_default().ends += 1,
+            "OK" => self.oks.push((text(1), message[2].as_bool().unwrap(), text(3))),
+            "COUNT" => self.counts.push(message[2]["count"].as_u64().unwrap()),
+            other => panic!("{other} was not expected: {message}"),
+        }
+    }
+}
+
+fn keys() -> Keypair {
+    Keypair::from_secret([1; 32]).unwrap()
+}
+
+fn now() -> u64 {
+    Clock::system().now_secs()
+}
+
+/// A note of its own; several share a second.
+fn note(number: usize, content: &str) -> Event {
+    let created_at = 1_600_000_000 + number as u64 / 3;
+    keys().sign_event(created_at, Kind::TEXT_NOTE, &[], &format!("{content} {number}"))
+}
+
+const DEADLINE: Duration = Duration::from_secs(20);
