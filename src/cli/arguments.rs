@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
 use super::{check, compact, config, delete, export, import, info, scan, serve};
+use crate::config::load::CONFIG_VARIABLE;
 use crate::config::{Config, Flag, Sources, load};
 
 /// Runs the command that the process was called with and returns its exit code.
@@ -59,9 +60,10 @@ impl Arguments {
 
 /// Flags of every command.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(super) struct Common {
     /// Read the configuration from FILE [default: config.toml, if there is one]
-    #[arg(long, global = true, value_name = "FILE", env = crate::config::load::CONFIG_VARIABLE)]
+    #[arg(long, global = true, value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
     config: Option<PathBuf>,
 
     /// Keep the events in DIR (the key store.path)

@@ -84,6 +84,13 @@ impl Failure {
         self
     }
 
+    /// Adds another error; the exit code stays.
+    #[must_use]
+    pub fn and(mut self, error: impl fmt::Display) -> Self {
+        self.messages.push(Message { error: error.to_string(), hint: None });
+        self
+    }
+
     /// Returns the exit code.
     pub fn exit(&self) -> Exit {
         self.exit

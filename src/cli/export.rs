@@ -312,7 +312,7 @@ fn write_failure(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// Events of one page or window, which bounds what a query holds.
-const PAGE_EVENTS_MAX: u64 = 50_000;
+const PAGE_EVENTS_MAX: u64 = if cfg!(test) { 10 } else { 50_000 };
 
 /// JSON of one window that is held in memory.
 const WINDOW_BYTES_MAX: usize = 16 << 20;
@@ -326,6 +326,8 @@ const ZSTD_LEVEL: i32 = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nostr::{Keypair, Kind, Verified, Verifier};
+    use crate::store::{Durability, StoreOptions, Writer};
     use std::io::Read;
 
     #[test]
@@ -352,6 +354,77 @@ mod tests {
         let target = Target::create(&directory.path().join("b")).expect("a writable folder");
         target.abandon();
         assert_eq!(fs::read_dir(directory.path()).expect("a folder").count(), 3);
+    }
+
+    /// Exports created_at values of a store whose events have these.
+    fn export(times: &[u64], filter: &str, newest_first: bool) -> Vec<u64> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let options =
+            StoreOptions { map_bytes: Some(1 << 26), durability: Durability::Lazy, salt: [1; 16] };
+        let store = Store::open(directory.path(), &options).expect("a store");
+        let keypair = Keypair::from_secret([7; 32]).expect("a secret key");
+        let mut verifier = Verifier::new();
+        let events: Vec<Verified> = times
+            .iter()
+            .enumerate()
+            .map(|(number, time)| {
+                let event = keypair.sign_event(*time, Kind(1), &[], &number.to_string());
+                verifier.verify(event).expect("an event of our own")
+            })
+            .collect();
+        Writer::new(store.clone()).commit(&events, 0).expect("a commit");
+        let filter = parse_filter(filter).expect("a valid filter");
+        let mut out = Vec::new();
+        let mut export = Export::new(&store, filter, Progress::hidden(), &mut out);
+        let written = export.run(newest_first).expect("memory does not fail");
+        let lines: Vec<serde_json::Value> = String::from_utf8(out)
+            .expect("JSON is text")
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+            .collect();
+        let ids: std::collections::HashSet<String> =
+            lines.iter().map(|line| line["id"].to_string()).collect();
+        assert_eq!(ids.len(), lines.len(), "no event twice");
+        assert_eq!(written, lines.len() as u64);
+        lines.iter().map(|line| line["created_at"].as_u64().expect("a number")).collect()
+    }
+
+    #[test]
+    fn every_event_is_exported_once_in_either_order_however_dense() {
+        let far = 1 << 39;
+        let dense = vec![1_000; 35];
+        let rows: [Vec<u64>; 7] = [
+            vec![],
+            vec![0],
+            (0..100).map(|number| number * 3).collect(),
+            dense.clone(),
+            [dense.clone(), vec![999; 12], vec![1_001; 3], vec![0; 11], vec![far; 10]].concat(),
+            (0..95).map(|number| 1_700_000_000 + number / 10).collect(),
+            (0..40).map(|number| 1 << number.min(39)).collect(),
+        ];
+        for mut times in rows {
+            let newest = export(&times, "{}", true);
+            let oldest = export(&times, "{}", false);
+            times.sort_unstable();
+            assert_eq!(oldest, times);
+            times.reverse();
+            assert_eq!(newest, times);
+        }
+    }
+
+    #[test]
+    fn a_limit_means_the_newest_in_either_order() {
+        let times: Vec<u64> = (0..100).map(|number| number / 3).collect();
+        for limit in [0, 1, 9, 10, 11, 25, 100, 500] {
+            let filter = format!("{{\"limit\":{limit}}}");
+            let mut newest = export(&times, &filter, true);
+            let mut expected = times.clone();
+            expected.reverse();
+            expected.truncate(limit);
+            assert_eq!(newest, expected, "{limit}");
+            newest.reverse();
+            assert_eq!(export(&times, &filter, false), newest, "{limit}");
+        }
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::exit::Failure;
+use crate::clock::Clock;
 use crate::config::Settings;
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -48,7 +48,7 @@ pub(super) fn options(settings: &Settings) -> Result<StoreOptions, Failure> {
 
 /// Returns the seconds since 1970, the `now` of a command.
 pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    Clock::system().now_secs()
 }
 
 impl From<StoreError> for Failure {

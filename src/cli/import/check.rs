@@ -141,3 +141,62 @@ impl Checker {
         failed.map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::import::lines::{Bounds, Chunks};
+    use crate::nostr::{Keypair, Kind};
+    use crate::store::{Durability, StoreOptions, Writer};
+
+    fn check(store: &Store, signatures: Signatures, text: &str) -> Checked {
+        let bounds = Bounds { read_bytes: 1 << 20, line_bytes_max: 1_000 };
+        let mut chunk = Chunk::default();
+        Chunks::new(text.as_bytes(), bounds).fill(&mut chunk).expect("memory does not fail");
+        let work = Work { order: 0, source: 0, chunk, broken: None };
+        let mut checker = Checker::new(store.clone(), signatures, Rejected::Kept, 1_000);
+        checker.check(work).expect("the store can be read")
+    }
+
+    fn line(created_at: u64) -> String {
+        let keypair = Keypair::from_secret([7; 32]).expect("a secret key");
+        let mut json = Vec::new();
+        keypair.sign_event(created_at, Kind(1), &[], "hello").view().write_json(&mut json);
+        String::from_utf8(json).expect("JSON is text")
+    }
+
+    #[test]
+    fn lines_become_verified_events_or_faults() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let options =
+            StoreOptions { map_bytes: Some(1 << 26), durability: Durability::Lazy, salt: [1; 16] };
+        let store = Store::open(directory.path(), &options).expect("a store");
+        let fried = line(2).replace("\"}", "\",\"fried\":\"00ff\"}");
+        let short_sig = line(3).replace("\"sig\":\"", "\"sig\":\"00");
+        let valid = line(4);
+        let (head, tail) = valid.split_at(valid.len() - 3);
+        let wrong_sig = format!("{head}{}", if tail.starts_with('0') { "1\"}" } else { "0\"}" });
+        let wrong_id = line(5).replace("hello", "jello");
+        let long = "x".repeat(2_000);
+        let text = [&line(1), &fried, "", "{}", &short_sig, &wrong_sig, &wrong_id, &long]
+            .map(|line| format!("{line}\n"))
+            .concat();
+
+        let checked = check(&store, Signatures::Checked, &text);
+        let lines: Vec<u64> = checked.faults.iter().map(|fault| fault.line).collect();
+        assert_eq!((checked.read, checked.events.len(), checked.duplicate), (7, 2, 0));
+        assert_eq!(lines, [4, 5, 6, 7, 8]);
+        assert_eq!(
+            checked.rejected,
+            format!("{{}}\n{short_sig}\n{wrong_sig}\n{wrong_id}\n").as_bytes()
+        );
+
+        let trusted = check(&store, Signatures::Trusted, &text);
+        let lines: Vec<u64> = trusted.faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [4, 5, 7, 8], "only the wrong signature passes");
+
+        Writer::new(store.clone()).commit(&checked.events, 10).expect("a commit");
+        let again = check(&store, Signatures::Checked, &text);
+        assert_eq!((again.read, again.events.len(), again.duplicate), (7, 0, 2));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -61,8 +61,9 @@ pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<()
     if sources.contains(&Source::Stdin) && std::io::stdin().is_terminal() {
         say("reading events from standard input; end with Ctrl-D");
     }
+    let reject = arguments.reject.as_deref();
+    let mut reject = reject.map(|path| create_reject(path, &sources)).transpose()?;
     let store = open_or_create(&config.settings)?;
-    let mut reject = arguments.reject.as_deref().map(create).transpose()?;
     let options = Options {
         sources: &sources,
         signatures: if arguments.no_verify { Signatures::Trusted } else { Signatures::Checked },
@@ -92,10 +93,7 @@ pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<()
     if summary.interrupted {
         return Err(Failure::silent(Exit::Interrupted));
     }
-    if !summary.unread.is_empty() {
-        return Err(Failure::silent(Exit::Failed));
-    }
-    Ok(())
+    unread_failure(&summary.unread).map_or(Ok(()), Err)
 }
 
 fn sources_of(arguments: &Arguments) -> Vec<Source> {
@@ -118,7 +116,19 @@ fn total_size(sources: &[Source]) -> Result<Option<u64>, Failure> {
     Ok(total)
 }
 
-fn create(path: &std::path::Path) -> Result<BufWriter<File>, Failure> {
+/// Says which sources could not be read to their end, if any.
+fn unread_failure(unread: &[String]) -> Option<Failure> {
+    let mut errors = unread.iter().map(|source| format!("failed to read {source}"));
+    let first = Failure::failed(errors.next()?);
+    Some(errors.fold(first, Failure::and))
+}
+
+/// Creates the file of rejected lines, which must not be one that is about to be read.
+fn create_reject(path: &Path, sources: &[Source]) -> Result<BufWriter<File>, Failure> {
+    if sources.iter().any(|source| source.is_file(path)) {
+        let error = format!("--reject: expected another file, found {}", path.display());
+        return Err(Failure::usage(error).hint("it is one of the files to import"));
+    }
     let file = File::create(path)
         .map_err(|error| Failure::failed(format!("failed to write {}: {error}", path.display())))?;
     Ok(BufWriter::new(file))

@@ -231,7 +231,10 @@ mod tests {
         lines
     }
 
-    const ROWS: [(&[u8], &[(u64, &str)]); 14] = [
+    /// Numbers and texts of lines.
+    type Expected = &'static [(u64, &'static str)];
+
+    const ROWS: [(&[u8], Expected); 14] = [
         (b"", &[]),
         (b"\n", &[]),
         (b"a", &[(1, "a")]),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Cursor, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,6 +39,14 @@ impl Source {
         }
         File::open(path)?;
         Ok(Some(metadata.len()))
+    }
+
+    /// Returns whether the source is this file, under whatever name.
+    pub(super) fn is_file(&self, path: &Path) -> bool {
+        match (self, path.canonicalize()) {
+            (Self::File(own), Ok(path)) => own.canonicalize().is_ok_and(|own| own == path),
+            _ => false,
+        }
     }
 
     /// Opens the source and unpacks it; `taken` counts the bytes taken from it before unpacking.

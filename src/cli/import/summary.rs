@@ -77,7 +77,7 @@ impl Summary {
     pub(super) fn render(&self, sources: usize) -> String {
         let took = Duration::from_secs_f64(self.seconds);
         let mut out = format!(
-            "read {} events ({}) in {}, {} a second\n",
+            "read {} lines ({}) in {}, {} a second\n",
             grouped(self.read),
             size(self.bytes),
             elapsed(took),
@@ -91,9 +91,6 @@ impl Summary {
         for (reason, entry) in &self.invalid_by_reason {
             let places = render_places(&entry.first, entry.count, sources);
             let _ = writeln!(out, "    {:>12}  {reason}: {places}", grouped(entry.count));
-        }
-        for source in &self.unread {
-            let _ = writeln!(out, "not read to its end: {source}");
         }
         if !self.verified {
             out.push_str("signatures were not checked (--no-verify)\n");
@@ -179,7 +176,7 @@ mod tests {
     #[test]
     fn the_summary_is_rendered_for_people() {
         let expected = "\
-read 12,345 events (11.9 MB) in 2.0 s, 6,173 a second
+read 12,345 lines (11.9 MB) in 2.0 s, 6,173 a second
   stored           12,000
   duplicate           300  already in the store
   replaced             30  the store has a later version
@@ -196,19 +193,12 @@ read 12,345 events (11.9 MB) in 2.0 s, 6,173 a second
 
     #[test]
     fn what_was_left_out_is_said() {
-        let summary = Summary {
-            verified: false,
-            interrupted: true,
-            expired: 1,
-            ephemeral: 2,
-            unread: vec!["x.gz: unexpected end of file".to_owned()],
-            ..summary()
-        };
+        let summary =
+            Summary { verified: false, interrupted: true, expired: 1, ephemeral: 2, ..summary() };
         let text = summary.render(1);
         for part in [
             "  expired               1  past their expiration\n",
             "  ephemeral             2  never stored\n",
-            "not read to its end: x.gz: unexpected end of file\n",
             "signatures were not checked (--no-verify)\n",
             "interrupted: ",
         ] {
