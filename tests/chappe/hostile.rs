@@ -207,13 +207,13 @@ fn messages_changed_at_random_are_answered_and_never_crash() {
             let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
             let Some(&at) = places.get(random.usize(..places.len().max(1))) else { break };
             match random.u8(..4) {
-                0 => text.insert_str(at, pick(&mut random, &pieces)),
+                0 => text.insert_str(at, pick::<&str>(&mut random, &pieces)),
                 1 => text.truncate(at),
                 2 => drop(text.remove(at)),
                 _ => {
                     let end = *pick(&mut random, &places);
                     let [from, to] = [at.min(end), at.max(end)];
-                    text.replace_range(from..to, pick(&mut random, &pieces));
+                    text.replace_range(from..to, pick::<&str>(&mut random, &pieces));
                 }
             }
         }

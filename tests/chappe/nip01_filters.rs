@@ -42,7 +42,7 @@ fn the_newest_events_come_first_and_ties_by_lowest_id() {
     let page = client.stored("page", &[json!({"limit": 10})]);
     let last = page[9].created_at;
     let next = client.ids(&[json!({"limit": 10, "until": last})]);
-    assert_eq!(next[0], order[7]);
+    assert_eq!(next[0], order[4], "the whole second comes again");
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn an_empty_list_matches_nothing() {
     let rows = ["ids", "authors", "kinds", "#t", "#e", "#p"];
     for name in rows {
         assert_eq!(client.stored(name, &[json!({name: []})]), [], "D09 {name}");
-        assert_eq!(client.stored("two", &[json!({name: [], "kinds": [1]})]), [], "D09 {name}");
+        assert_eq!(client.stored("two", &[json!({name: [], "since": 0})]), [], "D09 {name}");
     }
     let second = [json!({"ids": []}), json!({"kinds": [1]})];
     assert_eq!(client.stored("second", &second), [stored], "D09 the second filter works");

@@ -86,11 +86,7 @@ fn what_is_no_message_gets_a_notice_and_the_connection_stays_usable() {
         "[\"REQ\",{}]",
         "[\"CLOSE\"]",
         "[\"CLOSE\",5]",
-        "[\"REQ\",\"x\",{}",
-        "[\"REQ\",\"x\",{}]]",
-        "[\"REQ\",\"x\",{}] x",
         "[\"REQ\" \"x\",{}]",
-        "[\"REQ\",\"x\",{},]",
         "[\"REQ\",'x',{}]",
         "\u{feff}[\"REQ\",\"x\",{}]",
     ];
@@ -102,6 +98,23 @@ fn what_is_no_message_gets_a_notice_and_the_connection_stays_usable() {
         });
         assert_eq!(answer.1[0], "NOTICE", "{row:?} is answered with {}", answer.0);
         assert_eq!(answer.1.as_array().map(Vec::len), Some(2), "{}", answer.0);
+    }
+    // Where the subscription could be read, CLOSED tells more than a NOTICE.
+    let rows = [
+        "[\"REQ\",\"x\",{}",
+        "[\"REQ\",\"x\",{}]]",
+        "[\"REQ\",\"x\",{}] x",
+        "[\"REQ\",\"x\",{},]",
+        "[\"REQ\",\"x\",{\"kinds\":[1}]",
+    ];
+    for row in rows {
+        client.send_text(row);
+        client.wait_for_json(&format!("a refusal of {row:?}"), |message| {
+            let invalid = || message[2].as_str().is_some_and(|text| text.starts_with("invalid: "));
+            let is_closed = message[0] == "CLOSED" && message[1] == "x" && invalid();
+            assert!(message[0] == "NOTICE" || is_closed, "{row:?} is answered with {message}");
+            Some(())
+        });
     }
     client.stored("after", &[json!({"kinds": [1]})]);
     client.assert_quiet();
@@ -228,8 +241,7 @@ fn a_close_is_answered_with_a_close() {
 #[test]
 fn a_message_may_have_the_advertised_size_and_not_a_byte_more() {
     // A11
-    let mut relay =
-        Relay::start_with(&["limits.max_message_bytes=65536", "limits.max_event_bytes=60000"]);
+    let mut relay = Relay::start_with(&["limits.max_message_bytes=65536"]);
     let mut other = relay.connect();
     other.stored("other", &[json!({"limit": 0})]);
     let sized = |bytes: usize| {

@@ -38,7 +38,8 @@ fn ten_thousand_follows_fit() {
     // B36; NIP-02.2
     let relay = Relay::start();
     let mut client = relay.connect();
-    let followed = |number: u32| format!("{:064x}", u64::from(number) * 0x9e37_79b9_7f4a_7c15);
+    let followed =
+        |number: u32| format!("{:064x}", u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let tags: Vec<Vec<String>> =
         (0..10_000).map(|number| vec!["p".to_owned(), followed(number)]).collect();
     let list = key(1).event_owned(3, "", tags.clone(), AT);

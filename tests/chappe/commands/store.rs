@@ -44,7 +44,7 @@ fn scan_prints_what_a_request_returns() {
         })
         .collect();
     client.publish_all(&events);
-    let author = key(1).public();
+    let author = key(1).public().to_owned();
     let rows = [
         vec![json!({})],
         vec![json!({"limit": 7})],
@@ -74,7 +74,7 @@ fn scan_explains_its_plan() {
     let mut events = notes(50);
     events.extend((0..5).map(|n| key(2).event(1, "", &[&["t", "x"]], AT + n)));
     let store = store_with(&events);
-    let author = key(2).public();
+    let author = key(2).public().to_owned();
     let filter = json!({"authors": [author], "kinds": [1], "#t": ["x"]}).to_string();
     let run = command(&["scan", "--plan", &filter, "--data", path(&store)]).code(0);
     let text = run.text().to_lowercase();

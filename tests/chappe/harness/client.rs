@@ -254,15 +254,6 @@ impl Client {
         assert!(right, "{filters:?} is closed with `{prefix}: `, not {reason:?}");
     }
 
-    /// Waits for a NOTICE.
-    #[track_caller]
-    pub(crate) fn notice(&mut self) -> String {
-        self.wait_for_json("a NOTICE", |message| {
-            let text = || message[1].as_str().expect("a NOTICE has text").to_owned();
-            (message[0] == "NOTICE").then(text)
-        })
-    }
-
     /// Waits until the relay has ended the connection; returns the close code, if one came.
     #[track_caller]
     pub(crate) fn end(&mut self) -> Option<u16> {
@@ -287,7 +278,8 @@ impl Client {
             Received::Json(_, value) => value,
             other => json!(format!("{other:?}")),
         });
-        unused.collect()
+        // Subscriptions to everything got the fence too.
+        unused.filter(|message| message[2]["pubkey"] != key(99).public()).collect()
     }
 
     /// Panics unless nothing unexpected arrived.

@@ -50,11 +50,6 @@ impl Relay {
         &self.process.address
     }
 
-    /// The store's directory, to be kept when the relay goes.
-    pub(crate) fn store(&self) -> Arc<TempDir> {
-        Arc::clone(&self.store)
-    }
-
     /// The store's directory as text, for `--data`.
     pub(crate) fn data(&self) -> &str {
         text(self.store.path())
