@@ -20,7 +20,7 @@ pub const EVENT_BODY_BYTES_MAX: usize = u32::MAX as usize;
 pub const MESSAGE_FILTERS_MAX: usize = 1024;
 
 /// How many public keys a verifier keeps in their parsed form; a power of two.
-pub const VERIFIER_KEYS_MAX: usize = 512;
+pub const VERIFIER_KEYS_MAX: usize = 8192;
 
 const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS, "one bit of a u64 per level");
 const _: () = assert!(VERIFIER_KEYS_MAX.is_power_of_two(), "the slot is a mask of key bits");
