@@ -54,6 +54,15 @@ impl<'t> Block<'t> {
 
     /// Returns how many entries are not above `bound`.
     pub(super) fn count_up_to(&self, bound: &Entry) -> usize {
+        self.count(bound, |rest, bound| rest <= bound)
+    }
+
+    /// Returns how many entries are below `bound`.
+    pub(super) fn count_below(&self, bound: &Entry) -> usize {
+        self.count(bound, |rest, bound| rest < bound)
+    }
+
+    fn count(&self, bound: &Entry, is_counted: impl Fn(&[u8], &[u8]) -> bool) -> usize {
         let bound = bound.bytes();
         let (bound_head, bound_tail) = bound.split_at(self.shared.len());
         match self.shared.cmp(bound_head) {
@@ -66,7 +75,7 @@ impl<'t> Block<'t> {
         while low < high {
             let middle = (low + high) / 2;
             let at = middle * self.rest_width;
-            if &self.rest[at..at + self.rest_width] <= bound_tail {
+            if is_counted(&self.rest[at..at + self.rest_width], bound_tail) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -192,6 +201,8 @@ mod tests {
         for bound in entries(310, 1) {
             let expected = run.iter().filter(|entry| **entry <= bound).count();
             assert_eq!(block.count_up_to(&bound), expected);
+            let below = run.iter().filter(|entry| **entry < bound).count();
+            assert_eq!(block.count_below(&bound), below);
         }
         assert_eq!(block.count_up_to(&Entry::MAX), 100);
     }

@@ -14,7 +14,7 @@
 //! `schema/FORMAT.md`.
 //!
 //! Reading order: [`key`], [`block`], [`overlay`], [`env`], [`record`], [`snapshot`], [`scan`],
-//! [`rules`], [`write`], [`merge`], [`check`], [`compact`], [`info`].
+//! [`rules`], [`fresh`], [`write`], [`merge`], [`check`], [`compact`], [`info`].
 
 mod key;
 
@@ -28,6 +28,7 @@ mod record;
 mod scan;
 mod snapshot;
 
+mod fresh;
 mod merge;
 mod rules;
 mod write;

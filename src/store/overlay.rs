@@ -128,11 +128,6 @@ impl Collected {
             self.entries[index as usize].push(entry);
         });
     }
-
-    /// Returns how many events were collected.
-    pub(super) fn events(&self) -> u64 {
-        self.events
-    }
 }
 
 /// What a reader needs beside an LMDB transaction; replaced whole after each commit.

@@ -50,7 +50,7 @@ pub(super) fn decide(
     if view.by_id(event.id)?.is_some() {
         return Ok(Decision::Refuse(Outcome::Duplicate));
     }
-    if event.expiration().is_some_and(|expiration| expiration <= now) {
+    if is_expired(event, now) {
         return Ok(Decision::Refuse(Outcome::Expired));
     }
     if is_deleted(view, event)? {
@@ -69,6 +69,11 @@ pub(super) fn decide(
         find_targets(view, event, &mut bury)?;
     }
     Ok(Decision::Store { bury })
+}
+
+/// Returns whether the event's time is over (NIP-40).
+pub(super) fn is_expired(event: &EventRef<'_>, now: u64) -> bool {
+    event.expiration().is_some_and(|expiration| expiration <= now)
 }
 
 /// Returns whether events of this kind stay when somebody asks for their deletion.

@@ -4,26 +4,28 @@
 //! index entries go to the overlay. So a commit writes about as many pages as its records fill,
 //! whatever they are tagged with. `merge` pays the rest later, in sorted order.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use heed::{PutFlags, RwTxn};
 
 use super::env::Store;
 use super::error::StoreError;
+use super::fresh::{Recent, concern_blocks};
 use super::key::Range;
 use super::merge::Merge;
 use super::overlay::{Collected, Layers};
 use super::record::Encoder;
-use super::rules::{Decision, Outcome, decide};
-use crate::nostr::{EventRef, Kind, Value, Verified};
+use super::rules::{Decision, Outcome, decide, is_expired};
+use crate::nostr::{EventRef, Kind, KindClass, Verified};
 use crate::seq::Seq;
 
 /// Writes to a store. Several may exist, also in other processes; each commit is alone.
 pub struct Writer {
     store: Store,
     encoder: Encoder,
-    pending: Pending,
+    /// Entries of a batch's events that are not in the overlay yet, so lookups do not find them.
+    collected: Collected,
+    recent: Recent,
     merge: Option<Merge>,
 }
 
@@ -39,7 +41,13 @@ pub struct Committed {
 impl Writer {
     /// Returns a writer of the store.
     pub fn new(store: Store) -> Writer {
-        Writer { store, encoder: Encoder::default(), pending: Pending::default(), merge: None }
+        Writer {
+            store,
+            encoder: Encoder::default(),
+            collected: Collected::default(),
+            recent: Recent::default(),
+            merge: None,
+        }
     }
 
     /// Stores a batch; when it returns, the batch is as durable as the store promises (I3).
@@ -50,25 +58,69 @@ impl Writer {
     /// be. Any other error poisons the store: this process writes nothing more to it.
     pub fn commit(&mut self, batch: &[Verified], now: u64) -> Result<Committed, StoreError> {
         let store = self.store.clone();
-        let encoder = &mut self.encoder;
-        let pending = &mut self.pending;
-        pending.clear();
         let mut outcomes = Vec::with_capacity(batch.len());
         let mut before = Seq::ZERO;
-        transact(&store, |txn, layers| {
-            outcomes.clear();
+        let transacted = transact(&store, |txn, layers| {
             before = layers.last;
-            for verified in batch {
+            self.collected = Collected::default();
+            self.recent.follow(&store, txn, layers)?;
+            let concerned = concern_blocks(&store, txn, layers, batch)?;
+            for (verified, is_concerned) in batch.iter().zip(concerned) {
                 let event = verified.event().view();
-                if pending.may_concern(&store, &event) {
-                    pending.settle(layers);
-                }
-                outcomes.push(apply(&store, encoder, txn, layers, pending, &event, now)?);
+                outcomes.push(self.apply(txn, layers, &event, is_concerned, now)?);
             }
-            pending.settle(layers);
+            layers.young.add(&mut self.collected);
             Ok(())
-        })?;
+        });
+        match transacted {
+            Ok(Some(transaction)) => self.recent.committed(transaction),
+            Ok(None) => {}
+            Err(error) => {
+                self.recent.forget();
+                return Err(error);
+            }
+        }
         Ok(Committed { outcomes, before })
+    }
+
+    /// Decides about one event and carries the decision out.
+    fn apply(
+        &mut self,
+        txn: &mut RwTxn<'_>,
+        layers: &mut Layers,
+        event: &EventRef<'_>,
+        is_concerned: bool,
+        now: u64,
+    ) -> Result<Outcome, StoreError> {
+        let store = &self.store;
+        let is_recent = self.recent.may_concern(store, event);
+        let is_plain = event.kind != Kind::DELETION && event.kind.class() != KindClass::Ephemeral;
+        let mut dead = Vec::new();
+        if is_recent || is_concerned || !is_plain {
+            // A close look, with everything of this batch in sight.
+            layers.young.add(&mut self.collected);
+            match decide(&store.view(txn, layers), event, now)? {
+                Decision::Refuse(outcome) => return Ok(outcome),
+                Decision::Store { bury } => dead = bury,
+            }
+        } else if is_expired(event, now) {
+            return Ok(Outcome::Expired);
+        }
+        let seq = layers.last.next();
+        let record = self.encoder.encode(event);
+        let events = store.tables().events;
+        events
+            .put_with_flags(txn, PutFlags::APPEND, &seq.0.to_be_bytes(), record)
+            .map_err(StoreError::of_write)?;
+        layers.last = seq;
+        layers.changes += 1;
+        self.collected.add(store.salt(), event, seq);
+        self.recent.remember(seq);
+        layers.count_in(event.kind.0);
+        for (seq, kind) in dead {
+            bury(store, txn, layers, seq, kind)?;
+        }
+        Ok(Outcome::Stored(seq))
     }
 
     /// Marks events dead that are living; returns how many were.
@@ -79,8 +131,8 @@ impl Writer {
     pub fn bury(&mut self, seqs: &[Seq]) -> Result<u64, StoreError> {
         let store = self.store.clone();
         let mut buried = 0;
-        transact(&store, |txn, layers| {
-            buried = 0;
+        let transaction = transact(&store, |txn, layers| {
+            self.recent.follow(&store, txn, layers)?;
             for seq in seqs {
                 let kind = store.view(txn, layers).by_seq(*seq)?.map(|event| event.kind.0);
                 if let Some(kind) = kind {
@@ -89,6 +141,9 @@ impl Writer {
             }
             Ok(())
         })?;
+        if let Some(transaction) = transaction {
+            self.recent.committed(transaction);
+        }
         Ok(buried)
     }
 
@@ -129,16 +184,24 @@ impl Writer {
     pub fn maintain(&mut self, eager: bool) -> Result<bool, StoreError> {
         if self.merge.is_none() {
             self.merge = Merge::start(&self.store, if eager { 1 } else { MERGE_ENTRIES })?;
+            if self.merge.is_some() {
+                self.recent.freeze();
+            }
         }
         let Some(merge) = &mut self.merge else { return Ok(false) };
         let store = self.store.clone();
         let mut is_done = false;
-        transact(&store, |txn, layers| {
+        let transaction = transact(&store, |txn, layers| {
+            self.recent.follow(&store, txn, layers)?;
             is_done = merge.step(&store, txn, layers)?;
             Ok(())
         })?;
+        if let Some(transaction) = transaction {
+            self.recent.committed(transaction);
+        }
         if is_done {
             self.merge = None;
+            self.recent.thaw();
         }
         Ok(!is_done)
     }
@@ -148,10 +211,12 @@ impl Writer {
 const MERGE_ENTRIES: u64 = 500_000;
 
 /// Runs `work` in a write transaction on layers that are up to date; commits and publishes.
+///
+/// Returns the transaction, or nothing if nothing was changed.
 fn transact(
     store: &Store,
     work: impl FnOnce(&mut RwTxn<'_>, &mut Layers) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+) -> Result<Option<usize>, StoreError> {
     let mut is_poisoned = store.writing();
     if *is_poisoned {
         return Err(StoreError::Poisoned);
@@ -165,7 +230,7 @@ fn transact(
     let result = match worked {
         Ok(()) if layers.changes == before.changes => {
             txn.abort();
-            return Ok(());
+            return Ok(None);
         }
         Ok(()) => txn.commit().map_err(StoreError::of_write),
         Err(error) => {
@@ -177,103 +242,13 @@ fn transact(
         Ok(()) => {
             layers.transaction = transaction;
             store.publish(layers);
-            Ok(())
+            Ok(Some(transaction))
         }
         Err(error) => {
             // A full map or disk is noticed before the meta page is touched; anything else may
             // have left the file and our memory of it apart (I9).
             *is_poisoned = !matches!(error, StoreError::Full(_));
             Err(error)
-        }
-    }
-}
-
-/// Decides about one event and carries the decision out.
-fn apply(
-    store: &Store,
-    encoder: &mut Encoder,
-    txn: &mut RwTxn<'_>,
-    layers: &mut Layers,
-    pending: &mut Pending,
-    event: &EventRef<'_>,
-    now: u64,
-) -> Result<Outcome, StoreError> {
-    let dead = match decide(&store.view(txn, layers), event, now)? {
-        Decision::Refuse(outcome) => return Ok(outcome),
-        Decision::Store { bury } => bury,
-    };
-    let seq = layers.last.next();
-    let record = encoder.encode(event);
-    store
-        .tables()
-        .events
-        .put_with_flags(txn, PutFlags::APPEND, &seq.0.to_be_bytes(), record)
-        .map_err(StoreError::of_write)?;
-    layers.last = seq;
-    layers.changes += 1;
-    pending.add(store, event, seq);
-    layers.count_in(event.kind.0);
-    for (seq, kind) in dead {
-        bury(store, txn, layers, seq, kind)?;
-    }
-    Ok(Outcome::Stored(seq))
-}
-
-/// Events of a batch whose entries are not in the overlay yet, so lookups do not find them.
-///
-/// It remembers what they are about; an event that may be about the same makes them settle first.
-#[derive(Default)]
-struct Pending {
-    entries: Collected,
-    /// First bytes of ids, and hashes of addresses, that the pending events are or ask to delete.
-    subjects: HashSet<[u8; 8], foldhash::fast::RandomState>,
-    of_event: Vec<[u8; 8]>,
-}
-
-impl Pending {
-    fn clear(&mut self) {
-        *self = Pending::default();
-    }
-
-    /// Returns whether what becomes of `event` may depend on the pending events.
-    fn may_concern(&mut self, store: &Store, event: &EventRef<'_>) -> bool {
-        self.of_event.clear();
-        subjects(store, event, &mut self.of_event);
-        !self.subjects.is_empty() && self.of_event.iter().any(|key| self.subjects.contains(key))
-    }
-
-    /// Adds the event that [`Pending::may_concern`] was asked about.
-    fn add(&mut self, store: &Store, event: &EventRef<'_>, seq: Seq) {
-        self.entries.add(store.salt(), event, seq);
-        self.subjects.extend(self.of_event.drain(..));
-    }
-
-    /// Moves the entries into the overlay.
-    fn settle(&mut self, layers: &mut Layers) {
-        if self.entries.events() > 0 {
-            layers.young.add(&mut self.entries);
-            self.subjects.clear();
-        }
-    }
-}
-
-/// Names what an event is, and what it asks to delete.
-fn subjects(store: &Store, event: &EventRef<'_>, out: &mut Vec<[u8; 8]>) {
-    out.push(*event.id.0.first_chunk().expect("an id has 32 bytes"));
-    if event.has_address() {
-        let mut address = Vec::new();
-        event.write_address(&mut address);
-        out.push(store.salt().tag(b'a', Value::Text(&address)));
-    }
-    if event.kind == Kind::DELETION {
-        for tag in event.tags() {
-            match (tag.letter(), tag.value()) {
-                (Some(b'e'), Some(Value::Hex(id))) => {
-                    out.push(*id.first_chunk().expect("an id has 32 bytes"));
-                }
-                (Some(b'a'), Some(address)) => out.push(store.salt().tag(b'a', address)),
-                _ => {}
-            }
         }
     }
 }
