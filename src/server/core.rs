@@ -103,7 +103,7 @@ pub(super) struct Core {
     pub(super) answer: RefCell<Vec<u8>>,
     /// Where the frames of one slice are written.
     pub(super) frames: RefCell<Vec<u8>>,
-    inbox: Arc<Inbox<Message>>,
+    pub(super) inbox: Arc<Inbox<Message>>,
 }
 
 /// What a core is made of.

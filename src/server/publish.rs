@@ -98,6 +98,8 @@ impl Core {
         }
         self.metrics.paused_total.add(1);
         stalled.pause(connection.key);
+        // Who attends to the line may be asleep.
+        self.inbox.ring();
         Flow::Pause
     }
 

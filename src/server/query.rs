@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
+use super::publish::Handed;
 use super::render::{self, Audience, SliceEnd};
 use super::work::{CountJob, Job, SliceJob};
 use crate::fanout::SubKey;
@@ -54,7 +55,7 @@ pub(super) struct Chunk {
     pub(super) connection: ConnectionKey,
     pub(super) subscription: u32,
     pub(super) cursor: Cursor,
-    pub(super) frames: Vec<u8>,
+    pub(super) frames: Bytes,
     pub(super) end: SliceEnd,
     pub(super) sent: u64,
 }
@@ -210,14 +211,20 @@ impl Core {
         };
         self.metrics.slices_inline_total.add(1);
         self.metrics.events_sent_stored_total.add(sent);
-        if frames.len() > FRAMES_COPIED_MAX {
-            connection.outbound.push_frames(frames);
-        } else {
-            connection.outbound.push_frames(Bytes::copy_from_slice(&frames));
-            frames.clear();
-            self.frames.replace(frames);
-        }
+        self.push_chunk(connection, frames);
         self.go_on(connection, subscription, cursor, end);
+    }
+
+    /// Queues a chunk; its memory goes along if the chunk fills it, and is kept otherwise.
+    fn push_chunk(&self, connection: &Connection, mut frames: Vec<u8>) {
+        if frames.len() > FRAMES_COPIED_MAX && frames.len() > frames.capacity() / 2 {
+            // The next chunk is likely to be as large, and then need not grow.
+            self.frames.replace(Vec::with_capacity(frames.capacity()));
+            return connection.outbound.push_frames(frames);
+        }
+        connection.outbound.push_frames(Bytes::copy_from_slice(&frames));
+        frames.clear();
+        self.frames.replace(frames);
     }
 
     fn go_on(&self, connection: &Rc<Connection>, subscription: u32, cursor: Cursor, end: SliceEnd) {
@@ -255,7 +262,10 @@ impl Core {
 
     fn hand_over(&self, connection: &Rc<Connection>, job: Job) {
         connection.queries.borrow_mut().running += 1;
-        self.stalled.borrow_mut().hand(&self.work, job);
+        let handed = self.stalled.borrow_mut().hand(&self.work, job);
+        if handed == Handed::InLine {
+            self.inbox.ring();
+        }
     }
 
     fn fail_subscription(&self, connection: &Rc<Connection>, subscription: u32, reject: &Reject) {
@@ -271,6 +281,5 @@ impl Core {
 const RUNNING_MAX: usize = 8;
 /// COUNT is refused beyond this many waiting questions; subscriptions are bounded by the session.
 const WAITING_MAX: usize = 512;
-/// Frames up to this size are copied to fit and the buffer is used again; larger ones take the
-/// buffer along.
+/// Frames up to this size are always copied.
 const FRAMES_COPIED_MAX: usize = 16 * 1024;

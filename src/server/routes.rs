@@ -86,11 +86,12 @@ fn document(settings: &ServerSettings) -> InformationDocument {
 
 fn page(settings: &ServerSettings) -> String {
     let name = escaped(settings.about.name.as_deref().unwrap_or("A Nostr relay"));
-    let description = escaped(settings.about.description.as_deref().unwrap_or_default());
+    let description = settings.about.description.as_deref().map(escaped);
+    let description = description.map(|text| format!("<p>{text}</p>\n")).unwrap_or_default();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{name}</title>\n\
-         <h1>{name}</h1>\n<p>{description}</p>\n\
+         <h1>{name}</h1>\n{description}\
          <p>This is a Nostr relay, run by chappe {}. Open this address in a Nostr client, with \
          <code>ws</code> in place of <code>http</code>.</p>\n</html>\n",
         env!("CARGO_PKG_VERSION"),

@@ -325,7 +325,7 @@ fn connections_max(wanted: usize) -> usize {
     });
     let possible = usize::try_from(allowed.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
     if possible < wanted {
-        tracing::warn!(wanted, possible, "the limit of open files allows fewer connections");
+        tracing::info!(wanted, possible, "the limit of open files allows fewer connections");
     }
     wanted.min(possible)
 }

@@ -5,19 +5,20 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
 use super::render::SliceSize;
-use super::work::{Job, Worker};
+use super::work::{Job, Tools, Worker};
 use crate::clock::Clock;
 use crate::fanout::{self, RingLimits};
 use crate::ingest::{self, WriterThread};
 use crate::mailbox::{self, Inbox, Received, Receiver};
 use crate::net::{Conversation, Ending, Flow, Outbound, OutboundLimits};
-use crate::nostr::{Event, Keypair, Kind, Verifier};
+use crate::nostr::{Event, Keypair, Kind};
 use crate::query::{Budget, QueryLimits};
 use crate::session::{EventLimits, SessionLimits};
 use crate::store::{Durability, Store, StoreOptions};
@@ -123,6 +124,7 @@ fn a_burst_has_one_ok_for_each_event_whatever_became_of_it() {
     author.publish(&burst);
     assert!(!author.outbound.is_reading());
     assert!(!house.core.stalled.borrow().is_empty());
+    assert!(house.rings.load(Ordering::Relaxed) > 0, "somebody attends to the line");
     house.settle(&mut author, burst.len());
     assert!(author.outbound.is_reading());
     let count = |accepted: bool, prefix: &str| {
@@ -268,7 +270,9 @@ struct House {
     core: Rc<Core>,
     worker: Worker,
     jobs: Receiver<Job>,
-    verifier: Verifier,
+    tools: Tools,
+    /// How often the core would have been woken.
+    rings: Arc<AtomicUsize>,
     limits: OutboundLimits,
     writer: Option<WriterThread>,
     _folder: tempfile::TempDir,
@@ -280,7 +284,13 @@ impl House {
         let store_options =
             StoreOptions { map_bytes: Some(64 << 20), durability: Durability::Lazy, salt: [5; 16] };
         let store = Store::open(folder.path(), &store_options).unwrap();
-        let inbox: Arc<Inbox<Message>> = Inbox::new(|| {});
+        let rings = Arc::new(AtomicUsize::new(0));
+        let inbox: Arc<Inbox<Message>> = {
+            let rings = Arc::clone(&rings);
+            Inbox::new(move || {
+                rings.fetch_add(1, Ordering::Relaxed);
+            })
+        };
         let inboxes = Inboxes(Arc::from([Arc::clone(&inbox)]));
         let ring = RingLimits { batches: options.batches, bytes: 1 << 30 };
         let (producer, ring) = fanout::ring(ring, Vec::new());
@@ -321,7 +331,8 @@ impl House {
             core: Rc::new(core),
             worker,
             jobs,
-            verifier: Verifier::new(),
+            tools: Tools::default(),
+            rings,
             limits: OutboundLimits { bytes_high, bytes_low: bytes_high / 4, bytes_max: 1 << 30 },
             writer: Some(writer),
             _folder: folder,
@@ -348,7 +359,7 @@ impl House {
 
     fn work_once(&mut self) {
         if let Received::Message(job) = self.jobs.try_recv() {
-            self.worker.work_on(job, &mut self.verifier);
+            self.worker.work_on(job, &mut self.tools);
         }
     }
 

@@ -12,6 +12,7 @@ use super::query::Chunk;
 use super::render::{self, Audience};
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::Receiver;
+use crate::net::Bytes;
 use crate::nostr::message::{self, SubscriptionId};
 use crate::nostr::{Event, EventRef, Filter, Reject, Verifier};
 use crate::query::{self, Cursor};
@@ -53,6 +54,14 @@ pub(super) struct CountJob {
     pub(super) filters: Arc<[Filter]>,
 }
 
+/// What a worker keeps from job to job.
+#[derive(Default)]
+pub(super) struct Tools {
+    verifier: Verifier,
+    /// Where the frames of one slice are written.
+    frames: Vec<u8>,
+}
+
 /// One thread of the pool.
 pub(super) struct Worker {
     pub(super) relay: Arc<Relay>,
@@ -64,17 +73,17 @@ pub(super) struct Worker {
 impl Worker {
     /// Works until nobody can ask for anything any more.
     pub(super) fn run(self) {
-        let mut verifier = Verifier::new();
+        let mut tools = Tools::default();
         while let Some(job) = self.jobs.recv() {
-            self.work_on(job, &mut verifier);
+            self.work_on(job, &mut tools);
         }
     }
 
     /// Does one job.
-    pub(super) fn work_on(&self, job: Job, verifier: &mut Verifier) {
+    pub(super) fn work_on(&self, job: Job, tools: &mut Tools) {
         match job {
-            Job::Verify(job) => self.verify(verifier, job),
-            Job::Slice(job) => self.slice(job),
+            Job::Verify(job) => self.verify(&mut tools.verifier, job),
+            Job::Slice(job) => self.slice(&mut tools.frames, job),
             Job::Count(job) => self.count(&job),
         }
     }
@@ -97,21 +106,19 @@ impl Worker {
         }
     }
 
-    fn slice(&self, mut job: SliceJob) {
+    fn slice(&self, frames: &mut Vec<u8>, mut job: SliceJob) {
         let (now, size) = (self.relay.clock.now_secs(), self.relay.slice_pooled);
-        let mut frames = Vec::new();
+        frames.clear();
         let audience = Audience { subscription: &job.id, reader: &job.reader };
         let (end, sent) = match self.relay.store.snapshot() {
-            Ok(snapshot) => {
-                render::slice(&snapshot, &mut job.cursor, &audience, size, now, &mut frames)
-            }
-            Err(error) => (render::fail(&audience, &error, &mut frames), 0),
+            Ok(snapshot) => render::slice(&snapshot, &mut job.cursor, &audience, size, now, frames),
+            Err(error) => (render::fail(&audience, &error, frames), 0),
         };
         let chunk = Chunk {
             connection: job.connection,
             subscription: job.subscription,
             cursor: job.cursor,
-            frames,
+            frames: Bytes::copy_from_slice(frames),
             end,
             sent,
         };
