@@ -257,7 +257,18 @@ impl Import<'_> {
         }
         self.commit()?;
         while self.writer.maintain(true)? {}
+        self.notice_late_interrupt();
         Ok(())
+    }
+
+    /// Ctrl-C ends all programs of a pipeline: the end of the input may arrive before the signal,
+    /// and an input that was cut short must not pass for a whole one.
+    fn notice_late_interrupt(&mut self) {
+        let is_piped = self.options.sources.contains(&Source::Stdin);
+        let wait = if is_piped { SIGNAL_WAIT } else { Duration::ZERO };
+        if self.options.interrupt.recv_timeout(wait).is_ok() {
+            self.summary.interrupted = true;
+        }
     }
 
     /// Counts a chunk and puts its events into the batch; returns its buffer.
@@ -345,3 +356,6 @@ const BATCH_BYTES_MAX: usize = 32 << 20;
 
 /// How long events of a slow source wait for their batch to fill.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
+
+/// How long the signal of an interrupted pipeline may take.
+const SIGNAL_WAIT: Duration = Duration::from_millis(50);
