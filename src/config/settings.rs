@@ -76,7 +76,7 @@ settings! {
 
         /// Most connections at a time; further ones are turned away.
         #[key(unit = "connections", range = Range::Integers(1, 10_000_000), reload = No)]
-        max_connections: u64 = 100_000;
+        max_connections: u64 = 10_000;
     }
 
     /// What one client may ask for, and which events are accepted from clients.
