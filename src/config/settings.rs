@@ -2,7 +2,7 @@
 //! and `relay config show` follow.
 //!
 //! A key has its doc, unit, range, whether it reloads, type and default here and nowhere else.
-//! Relations between keys are at the end, in [`conflicts`]. How a layer is read is not said here.
+//! Relations between keys are at the end, in `conflicts`. How a layer is read is not said here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
