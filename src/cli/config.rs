@@ -5,8 +5,7 @@ use clap::{Args, Subcommand};
 use super::arguments::Common;
 use super::exit::Failure;
 use super::output::{print, print_json, say};
-use crate::config::settings::KEYS;
-use crate::config::{Config, write};
+use crate::config::write;
 
 /// Show and check the configuration
 ///
@@ -44,7 +43,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
     match arguments.action {
         Action::Example => print(&write::example()),
         Action::Check => check(common),
-        Action::Show { json: true } => show_json(&common.load(Vec::new())?),
+        Action::Show { json: true } => print_json(&write::show_json(&common.load(Vec::new())?)),
         Action::Show { json: false } => print(&write::show(&common.load(Vec::new())?)),
     }
 }
@@ -56,23 +55,4 @@ fn check(common: &Common) -> Result<(), Failure> {
         None => say("no configuration file; environment, flags and defaults are valid"),
     }
     Ok(())
-}
-
-fn show_json(config: &Config) -> Result<(), Failure> {
-    let rows = KEYS.iter().map(|key| {
-        let value = key.value(&config.settings).map_or(serde_json::Value::Null, json_of_toml);
-        let origin = config.origin(key).to_string();
-        (key.path(), serde_json::json!({ "value": value, "origin": origin }))
-    });
-    print_json(&rows.collect::<serde_json::Map<_, _>>())
-}
-
-/// Turns the TOML text of one value into JSON.
-fn json_of_toml(text: String) -> serde_json::Value {
-    match text.parse::<toml::Value>() {
-        Ok(toml::Value::Integer(number)) => number.into(),
-        Ok(toml::Value::Boolean(boolean)) => boolean.into(),
-        Ok(toml::Value::String(text)) => text.into(),
-        _ => text.into(),
-    }
 }

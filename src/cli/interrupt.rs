@@ -3,39 +3,32 @@
 //! The first signal is a message to the command, which ends soon and in good order; the second
 //! ends the process at once.
 
+use std::io;
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{Exit, Failure};
 
-/// Watches for signals on a thread of its own; the receiver gets one message at the first.
-pub(super) fn watch() -> Result<Receiver<()>, Failure> {
-    let (sender, receiver) = bounded(1);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(|error| Failure::failed(format!("failed to watch for signals: {error}")))?;
-    let signals = runtime.block_on(async { signals() });
-    let (mut interrupt, mut terminate) = signals
-        .map_err(|error| Failure::failed(format!("failed to watch for signals: {error}")))?;
+/// Watches for signals on a thread of its own, which calls `announce` at the first.
+pub(super) fn watch(announce: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let failed =
+        |error: io::Error| Failure::failed(format!("failed to watch for signals: {error}"));
+    let runtime = Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    let (mut interrupt, mut terminate) = runtime.block_on(async { signals() }).map_err(failed)?;
     let watching = move || {
         runtime.block_on(async {
             next(&mut interrupt, &mut terminate).await;
-            announce(&sender);
+            announce();
             next(&mut interrupt, &mut terminate).await;
         });
         std::process::exit(Exit::Interrupted as i32);
     };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(watching)
-        .map_err(|error| Failure::failed(format!("failed to start a thread: {error}")))?;
-    Ok(receiver)
+    thread::Builder::new().name("signals".to_owned()).spawn(watching).map(drop).map_err(failed)
 }
 
-fn signals() -> std::io::Result<(Signal, Signal)> {
+fn signals() -> io::Result<(Signal, Signal)> {
     Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
 }
 
@@ -44,9 +37,4 @@ async fn next(interrupt: &mut Signal, terminate: &mut Signal) {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-}
-
-/// Tells the command, which may have ended already.
-fn announce(sender: &Sender<()>) {
-    let _ = sender.send(());
 }

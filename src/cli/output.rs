@@ -106,18 +106,12 @@ pub(super) struct Progress {
 impl Progress {
     /// A bar over a known number of bytes.
     pub(super) fn of_bytes(total: u64) -> Self {
-        Self::styled(
-            ProgressBar::new(total),
-            "{elapsed_precise} {bar:30} {bytes}/{total_bytes}, {eta} left  {msg}",
-        )
+        Self::styled(ProgressBar::new(total), "{bar:16} {bytes}/{total_bytes}, {eta} left, {msg}")
     }
 
     /// A bar over a known number of things.
     pub(super) fn of_count(total: u64) -> Self {
-        Self::styled(
-            ProgressBar::new(total),
-            "{elapsed_precise} {bar:30} {human_pos}/{human_len}, {eta} left  {msg}",
-        )
+        Self::styled(ProgressBar::new(total), "{bar:16} {human_pos}/{human_len}, {eta} left {msg}")
     }
 
     /// A bar over rows whose number comes with the first [`Progress::set_of`].

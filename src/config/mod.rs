@@ -1,8 +1,8 @@
 //! The configuration: what can be set, where a value came from, and what is wrong with it.
 //!
 //! [`settings`] holds the one table of keys; everything else follows from it: the reader
-//! ([`load`]), the checks and the writers of `relay config example` and `relay config show`
-//! ([`write`]). A key's value is taken from the strongest layer that names it: command line,
+//! ([`mod@load`]), the checks and the writers of `relay config example` and `relay config show`
+//! ([`mod@write`]). A key's value is taken from the strongest layer that names it: command line,
 //! `RELAY_SECTION_KEY` in the environment, the file, the default.
 //!
 //! Nothing below this floor sees these types: commands hand each room its own options.

@@ -2,7 +2,7 @@
 //! and `relay config show` follow.
 //!
 //! A key has its doc, unit, range, whether it reloads, type and default here and nowhere else.
-//! Relations between keys are at the end, in [`conflicts`]. How a layer is read is not said here.
+//! Relations between keys are at the end, in `conflicts`. How a layer is read is not said here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ settings! {
 
         /// Most connections at a time; further ones are turned away.
         #[key(unit = "connections", range = Range::Integers(1, 10_000_000), reload = No)]
-        max_connections: u64 = 100_000;
+        max_connections: u64 = 10_000;
     }
 
     /// What one client may ask for, and which events are accepted from clients.

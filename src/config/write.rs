@@ -45,6 +45,25 @@ pub fn show(config: &Config) -> String {
     out
 }
 
+/// Returns the values in effect and where each came from, by full key name.
+pub fn show_json(config: &Config) -> serde_json::Value {
+    let rows = KEYS.iter().map(|key| {
+        let value = key.value(&config.settings).map(json_of_toml);
+        let origin = config.origin(key).to_string();
+        (key.path(), serde_json::json!({ "value": value, "origin": origin }))
+    });
+    serde_json::Value::Object(rows.collect())
+}
+
+/// Turns the TOML text of one value into JSON.
+fn json_of_toml(text: String) -> serde_json::Value {
+    match text.parse() {
+        Ok(toml::Value::Integer(number)) => number.into(),
+        Ok(toml::Value::String(text)) => text.into(),
+        _ => text.into(),
+    }
+}
+
 /// Says the expected values, the default and whether the key reloads, in one line.
 fn facts(key: &Key, defaults: &Settings) -> String {
     let default = key.value(defaults).unwrap_or_else(|| "absent".to_owned());

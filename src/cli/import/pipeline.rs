@@ -12,17 +12,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
-
 use super::super::exit::Failure;
+use super::super::interrupt;
 use super::super::open::now;
 use super::super::output::{Progress, grouped, rate};
 use super::check::{Checked, Checker, Rejected, Signatures, Work};
 use super::lines::{Bounds, Chunk, Chunks};
 use super::source::Source;
 use super::summary::{Place, Summary};
+use crate::mailbox::{Received, Receiver, Sender, mailbox};
 use crate::nostr::Verified;
 use crate::store::{Outcome, Store, StoreError, Writer};
+use crate::sys;
 
 /// What an import works with.
 pub(super) struct Options<'o> {
@@ -32,8 +33,6 @@ pub(super) struct Options<'o> {
     pub(super) signatures: Signatures,
     /// Whether rejected lines are kept.
     pub(super) rejected: Rejected,
-    /// Gets a message when the import should end early.
-    pub(super) interrupt: Receiver<()>,
     /// Shows how far it is.
     pub(super) progress: Progress,
 }
@@ -49,6 +48,7 @@ pub(super) fn run(
         writer: Writer::new(store.clone()),
         batch: Vec::new(),
         batch_bytes: 0,
+        batch_since: Instant::now(),
         summary: Summary {
             verified: options.signatures == Signatures::Checked,
             ..Summary::default()
@@ -69,7 +69,7 @@ pub(super) fn run(
 /// The running threads, seen from their end. They are not waited for: a reader may hang in a
 /// read that never returns, and ends with the process.
 struct Line {
-    checked: Receiver<Report>,
+    reports: Receiver<Report>,
     empty: Sender<Vec<u8>>,
     /// Chunks that the reader has passed on.
     sent: Arc<AtomicU64>,
@@ -78,26 +78,31 @@ struct Line {
     stop: Arc<AtomicBool>,
 }
 
-/// What a checker gives back.
+/// What the threads tell the one that commits.
 enum Report {
     Checked(Box<Checked>),
+    /// The store could not be read.
     Failed(StoreError),
-    /// The thread panicked; its chunk is lost and nobody may wait for it.
+    /// All sources are read, in so many chunks.
+    End(u64),
+    /// The import should end early.
+    Interrupted,
+    /// A thread panicked; its chunk is lost and nobody may wait for it.
     Panicked,
 }
 
 impl Line {
     fn start(store: &Store, options: &Options<'_>) -> Result<Self, Failure> {
-        let checkers = thread::available_parallelism().map_or(1, usize::from);
+        let checkers = sys::core_count();
         let buffers = checkers * BUFFERS_PER_CHECKER + BUFFERS_EXTRA;
-        let (empty, empty_taker) = bounded(buffers);
+        let (empty, empty_taker) = mailbox(buffers);
         for _ in 0..buffers {
             let _ = empty.send(Vec::new());
         }
-        let (work_sender, work) = bounded(buffers);
-        let (checked_sender, checked) = bounded(buffers);
+        let (work_sender, work) = mailbox(buffers);
+        let (reporter, reports) = mailbox(buffers);
         let line = Self {
-            checked,
+            reports,
             empty,
             sent: Arc::default(),
             taken: Arc::default(),
@@ -110,14 +115,16 @@ impl Line {
             sent: Arc::clone(&line.sent),
             taken: Arc::clone(&line.taken),
             stop: Arc::clone(&line.stop),
+            reporter: Alarm(reporter.clone()),
         };
         spawn("reader", move || reader.run())?;
         for number in 0..checkers {
             let mut checker =
                 Checker::new(store.clone(), options.signatures, options.rejected, LINE_BYTES_MAX);
-            let (work, alarm) = (work.clone(), Alarm(checked_sender.clone()));
+            let (work, alarm) = (work.clone(), Alarm(reporter.clone()));
             spawn(&format!("check-{number}"), move || check_all(&mut checker, &work, &alarm))?;
         }
+        interrupt::watch(move || drop(reporter.send(Report::Interrupted)))?;
         Ok(line)
     }
 }
@@ -138,6 +145,7 @@ struct Reader {
     sent: Arc<AtomicU64>,
     taken: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
+    reporter: Alarm,
 }
 
 impl Reader {
@@ -147,6 +155,7 @@ impl Reader {
                 return;
             }
         }
+        let _ = self.reporter.0.send(Report::End(self.sent.load(Ordering::Relaxed)));
     }
 
     /// Passes on one source; `None` when nobody takes any more.
@@ -158,7 +167,7 @@ impl Reader {
         };
         let mut chunks = Chunks::new(input, bounds);
         loop {
-            let mut chunk = Chunk::with_buffer(self.empty.recv().ok()?);
+            let mut chunk = Chunk::with_buffer(self.empty.recv()?);
             if self.stop.load(Ordering::Relaxed) {
                 return None;
             }
@@ -172,7 +181,7 @@ impl Reader {
 
     /// Takes a buffer for a chunk that has nothing to hold.
     fn send(&self, source: usize, chunk: Chunk, broken: Option<std::io::Error>) -> Option<()> {
-        self.empty.recv().ok()?;
+        self.empty.recv()?;
         self.pass(source, chunk, broken)
     }
 
@@ -184,7 +193,7 @@ impl Reader {
     }
 }
 
-/// The sender of a checker thread, which reports if the thread panics.
+/// The sender of a thread, which reports if the thread panics.
 struct Alarm(Sender<Report>);
 
 impl Drop for Alarm {
@@ -197,7 +206,7 @@ impl Drop for Alarm {
 
 /// A checker thread.
 fn check_all(checker: &mut Checker, work: &Receiver<Work>, alarm: &Alarm) {
-    for work in work {
+    while let Some(work) = work.recv() {
         let report = match checker.check(work) {
             Ok(checked) => Report::Checked(Box::new(checked)),
             Err(error) => Report::Failed(error),
@@ -214,6 +223,8 @@ struct Import<'i> {
     writer: Writer,
     batch: Vec<Verified>,
     batch_bytes: usize,
+    /// When the first event came into the batch.
+    batch_since: Instant,
     summary: Summary,
     reject: &'i mut dyn Write,
     started: Instant,
@@ -225,28 +236,23 @@ impl Import<'_> {
         let mut waiting: BTreeMap<u64, Box<Checked>> = BTreeMap::new();
         let mut next = 0;
         let mut last = u64::MAX;
-        let mut interrupt = self.options.interrupt.clone();
         while next < last {
-            select! {
-                recv(line.checked) -> report => match report {
-                    Ok(Report::Checked(checked)) => {
-                        waiting.insert(checked.work.order, checked);
-                    }
-                    Ok(Report::Failed(error)) => return Err(error.into()),
-                    Ok(Report::Panicked) => {
-                        return Err(Failure::failed("a thread of the import panicked"));
-                    }
-                    // All is read and checked.
-                    Err(_) => break,
-                },
-                recv(interrupt) -> _ => {
+            match line.reports.recv_timeout(BATCH_WAIT) {
+                Received::Message(Report::Checked(checked)) => {
+                    waiting.insert(checked.work.order, checked);
+                }
+                Received::Message(Report::End(chunks)) => last = last.min(chunks),
+                Received::Message(Report::Interrupted) => {
                     line.stop.store(true, Ordering::Relaxed);
                     self.summary.interrupted = true;
-                    last = line.sent.load(Ordering::Acquire);
-                    interrupt = never();
+                    last = last.min(line.sent.load(Ordering::Acquire));
+                }
+                Received::Message(Report::Failed(error)) => return Err(error.into()),
+                Received::Message(Report::Panicked) | Received::Closed => {
+                    return Err(Failure::failed("a thread of the import panicked"));
                 }
                 // A slow source: what has come is stored without waiting for a full batch.
-                default(BATCH_WAIT) => self.commit()?,
+                Received::Nothing => self.commit()?,
             }
             while let Some(checked) = waiting.remove(&next) {
                 next += 1;
@@ -257,7 +263,19 @@ impl Import<'_> {
         }
         self.commit()?;
         while self.writer.maintain(true)? {}
+        self.notice_late_interrupt(line);
         Ok(())
+    }
+
+    /// Ctrl-C ends all programs of a pipeline: the end of the input may arrive before the signal,
+    /// and an input that was cut short must not pass for a whole one.
+    fn notice_late_interrupt(&mut self, line: &Line) {
+        let is_piped = self.options.sources.contains(&Source::Stdin);
+        let wait = if is_piped { SIGNAL_WAIT } else { Duration::ZERO };
+        // Nothing else is under way.
+        if let Received::Message(Report::Interrupted) = line.reports.recv_timeout(wait) {
+            self.summary.interrupted = true;
+        }
     }
 
     /// Counts a chunk and puts its events into the batch; returns its buffer.
@@ -277,11 +295,17 @@ impl Import<'_> {
             .write_all(&checked.rejected)
             .map_err(|error| Failure::failed(format!("failed to write --reject: {error}")))?;
         for event in checked.events {
+            if self.batch.is_empty() {
+                self.batch_since = Instant::now();
+            }
             self.batch_bytes += event.event().memory_bytes();
             self.batch.push(event);
             if self.batch.len() >= BATCH_EVENTS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
                 self.commit()?;
             }
+        }
+        if self.batch_since.elapsed() >= BATCH_AGE_MAX {
+            self.commit()?;
         }
         let mut buffer = checked.work.chunk.bytes;
         buffer.clear();
@@ -343,5 +367,11 @@ const BATCH_EVENTS_MAX: usize = 8_192;
 /// Bytes of events of one commit.
 const BATCH_BYTES_MAX: usize = 32 << 20;
 
-/// How long events of a slow source wait for their batch to fill.
+/// A source that is silent for so long is not waited for to fill a batch.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
+
+/// Longest that an event of a slow source waits for its batch to fill.
+const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
+
+/// How long the signal of an interrupted pipeline may take.
+const SIGNAL_WAIT: Duration = Duration::from_millis(50);
