@@ -7,7 +7,8 @@ use std::sync::mpsc::channel;
 use serde_json::json;
 use tungstenite::Message;
 
-use crate::harness::{Event, Relay, fixture, key, seeded};
+use crate::harness::process::start;
+use crate::harness::{Client, Event, PATIENCE, Relay, command_with_input, fixture, key, seeded};
 
 const AT: u64 = 1_700_000_000;
 const ROUNDS: u64 = 4;
@@ -70,7 +71,7 @@ fn publish_until_killed(relay: &mut Relay, round: u64, enough: usize) -> Vec<Tol
                 })
             })
             .collect();
-        wait.recv_timeout(crate::harness::PATIENCE).expect("enough events are acknowledged");
+        wait.recv_timeout(PATIENCE).expect("enough events are acknowledged");
         relay.kill();
         threads.into_iter().map(|thread| thread.join().expect("publishing")).collect()
     })
@@ -118,13 +119,13 @@ fn publish(address: &str, number: u32, round: u64, mut acknowledged: impl FnMut(
 
 fn connect(address: &str) -> tungstenite::WebSocket<std::net::TcpStream> {
     let stream = std::net::TcpStream::connect(address).expect("the relay accepts connections");
-    stream.set_read_timeout(Some(crate::harness::PATIENCE)).expect("time-outs are supported");
+    stream.set_read_timeout(Some(PATIENCE)).expect("time-outs are supported");
     let (socket, _) =
         tungstenite::client(format!("ws://{address}/"), stream).expect("the upgrade succeeds");
     socket
 }
 
-fn assert_all_there(client: &mut crate::harness::Client, events: &[Event]) {
+fn assert_all_there(client: &mut Client, events: &[Event]) {
     for part in events.chunks(200) {
         let mut expected: Vec<&str> = part.iter().map(|event| event.id.as_str()).collect();
         expected.sort_unstable();
@@ -132,6 +133,35 @@ fn assert_all_there(client: &mut crate::harness::Client, events: &[Event]) {
         found.sort_unstable();
         assert_eq!(found, expected, "acknowledged, so there");
     }
+}
+
+#[test]
+fn an_import_that_is_killed_leaves_a_store_that_works() {
+    // It may die while it holds the right to write: the relay and the next import get it.
+    let mut relay = Relay::start();
+    let mut client = relay.connect();
+    let all: Vec<Event> =
+        (0..1200).map(|n| key(1 + n % 5).note(&format!("{n}"), AT + u64::from(n))).collect();
+    let lines: String = all.iter().map(|event| event.line() + "\n").collect();
+    for round in 0..5 {
+        let author = key(1 + round);
+        client.stored("live", &[json!({"authors": [author.public()], "limit": 0})]);
+        let mut import = start(&["import", "-", "--data", relay.data()]);
+        let own = lines.lines().filter(|line| line.contains(author.public()));
+        own.for_each(|line| import.feed_part(format!("{line}\n").as_bytes()));
+        client.live("live");
+        import.signal(libc::SIGKILL);
+        import.wait();
+        let note = key(9).note(&round.to_string(), AT + u64::from(round));
+        client.publish(&note).is_true("", "the relay still writes");
+        relay.command(&["check"]).code(0);
+    }
+    let run =
+        command_with_input(&["import", "-", "--data", relay.data()], lines.as_bytes()).code(0);
+    assert_eq!(run.count("stored") + run.count("duplicate"), 1200, "{}", run.describe());
+    relay.command(&["check"]).code(0);
+    assert_all_there(&mut relay.connect(), &all);
+    relay.assert_serving();
 }
 
 #[test]

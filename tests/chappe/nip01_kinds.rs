@@ -205,6 +205,30 @@ fn an_ephemeral_event_reaches_who_listens_and_is_not_stored() {
 }
 
 #[test]
+fn an_ephemeral_event_that_was_acknowledged_before_a_request_never_answers_it() {
+    // C11, NIP-01.42: later requests do not get it, on whichever core they arrive.
+    let relay = Relay::start();
+    let mut author = relay.connect();
+    let mut others: Vec<Client> = (0..4).map(|_| relay.connect()).collect();
+    for number in 0..8 {
+        let content = |n: u64| format!("{number} {n}");
+        let events: Vec<Event> =
+            (0..200).map(|n| key(1).event(20_001, &content(n), &[], AT)).collect();
+        author.publish_all(&events);
+        for other in &mut others {
+            other.request("later", &[json!({"kinds": [20_001]})]);
+        }
+        for other in &mut others {
+            assert_eq!(other.until_eose("later"), [], "round {number}");
+            other.close("later");
+        }
+    }
+    for other in &mut others {
+        other.assert_quiet();
+    }
+}
+
+#[test]
 fn live_subscribers_get_every_version_and_never_an_older_one() {
     // C13; NIP-01.41
     let relay = Relay::start();

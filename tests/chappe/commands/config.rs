@@ -24,7 +24,6 @@ fn the_example_is_complete_valid_and_what_the_repository_has() {
         "max_filters",
         "max_limit",
         "default_limit",
-        "max_subid_length",
         "max_event_tags",
         "max_content_length",
         "created_at_past_secs",

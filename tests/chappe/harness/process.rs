@@ -170,9 +170,9 @@ impl Running {
         send_signal(&self.child, signal);
     }
 
-    /// Waits for the end; kills the command and panics when it takes too long.
+    /// Waits for the end; kills the command and panics when it takes too long. A standard input
+    /// that was not fed to its end stays open.
     pub(crate) fn wait(mut self) -> Finished {
-        drop(self.child.stdin.take());
         // Both ends of output together mean the end of the process.
         let deadline = Instant::now() + COMMAND_PATIENCE;
         let mut rest = |source: &Receiver<Vec<u8>>| {
