@@ -102,7 +102,8 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         assert!(run.text().contains(value), "{value} in {}", run.describe());
         assert!(!run.text().contains(stale), "no {stale} in {}", run.describe());
     }
-    let rows: [(&[(&str, &str)], &[&str], &str); 5] = [
+    type Environment<'a> = &'a [(&'a str, &'a str)];
+    let rows: [(Environment<'_>, &[&str], &str); 5] = [
         (&[("RELAY_LIMITS_MAX_LIMT", "5")], &[], "RELAY_LIMITS_MAX_LIMT"),
         (&[("RELAY_LIMITS_MAX_LIMIT", "x")], &[], "RELAY_LIMITS_MAX_LIMIT"),
         (&[], &["--set", "limits.max_limt=5"], "max_limit"),

@@ -59,7 +59,7 @@ fn scan_prints_what_a_request_returns() {
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let scanned = relay.command(&[&["scan"], &texts[..]].concat()).code(0).events();
         assert_eq!(scanned, client.stored("scan", &filters), "{filters:?}");
-        let all: Vec<Value> = filters.iter().map(|filter| without_limit(filter)).collect();
+        let all: Vec<Value> = filters.iter().map(without_limit).collect();
         let all = client.stored("all", &all).len();
         let count = relay.command(&[&["scan", "--count"], &texts[..]].concat()).code(0);
         assert_eq!(count.text(), format!("{all}\n"), "{filters:?}");
