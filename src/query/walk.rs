@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::plan::Plan;
-use crate::nostr::{EventRef, Filter};
+use crate::nostr::{EventRef, Filter, PublicKey};
 use crate::seq::Seq;
 use crate::store::{Found, Scan, StoreError, View};
 
@@ -263,16 +263,14 @@ pub(super) struct EntryCheck {
 impl EntryCheck {
     pub(super) fn new(plan: &Plan, filter: &Filter) -> EntryCheck {
         let by_payload = matches!(plan, Plan::Kinds | Plan::Time);
-        let heads = |authors: &Box<[crate::nostr::PublicKey]>| {
+        let heads = |authors: &[PublicKey]| {
             // The authors are sorted, so their heads are.
-            let head = |author: &crate::nostr::PublicKey| {
-                *author.0.first_chunk().expect("a key has 32 bytes")
-            };
+            let head = |author: &PublicKey| *author.0.first_chunk().expect("a key has 32 bytes");
             authors.iter().map(head).collect()
         };
         EntryCheck {
             kinds: filter.kinds.clone().filter(|_| *plan == Plan::Time),
-            authors: filter.authors.as_ref().filter(|_| by_payload).map(heads),
+            authors: filter.authors.as_deref().filter(|_| by_payload).map(heads),
         }
     }
 

@@ -7,6 +7,7 @@
 //! merge simply starts over: the merge mark moves only in the last step, together with the
 //! removal of the dead records.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use heed::{PutFlags, RwTxn};
@@ -113,7 +114,8 @@ impl Merge {
 
     /// Returns what is still to be added to and removed from an index.
     fn rest_of(&self, index: Index, layers: &Layers) -> (Vec<Entry>, &[Entry]) {
-        let is_living = |entry: &&Entry| !layers.is_dead(index.seq(entry));
+        let dead: HashSet<u64, foldhash::fast::RandomState> = layers.dead.iter().copied().collect();
+        let is_living = |entry: &&Entry| !dead.contains(&index.seq(entry).0);
         let adds: &[Entry] = self.frozen.runs(index).first().map_or(&[], |run| run);
         let done = adds.partition_point(|entry| *entry < self.from);
         let adds = adds[done..].iter().filter(is_living).copied().collect();

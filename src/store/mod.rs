@@ -13,8 +13,8 @@
 //! policy. The layout byte by byte, the commit and what each kind of crash can and cannot do:
 //! `schema/FORMAT.md`.
 //!
-//! Reading order: [`key`], [`block`], [`overlay`], [`env`], [`record`], [`snapshot`], [`scan`],
-//! [`rules`], [`fresh`], [`write`], [`merge`], [`check`], [`compact`], [`info`].
+//! Reading order: `key`, `block`, `overlay`, `env`, `record`, `snapshot`, `scan`, `rules`, `fresh`,
+//! `write`, `merge`, `check`, `compact`, `info`.
 
 mod key;
 

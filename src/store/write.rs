@@ -27,6 +27,7 @@ pub struct Writer {
     collected: Collected,
     recent: Recent,
     merge: Option<Merge>,
+    merge_entries: u64,
 }
 
 /// What one commit did.
@@ -47,7 +48,13 @@ impl Writer {
             collected: Collected::default(),
             recent: Recent::default(),
             merge: None,
+            merge_entries: MERGE_ENTRIES,
         }
+    }
+
+    /// Returns a writer for loads of many events: it merges seldom and uses more memory.
+    pub fn for_load(store: Store) -> Writer {
+        Writer { merge_entries: MERGE_ENTRIES_OF_LOAD, ..Writer::new(store) }
     }
 
     /// Stores a batch; when it returns, the batch is as durable as the store promises (I3).
@@ -183,7 +190,7 @@ impl Writer {
     /// As [`Writer::commit`].
     pub fn maintain(&mut self, eager: bool) -> Result<bool, StoreError> {
         if self.merge.is_none() {
-            self.merge = Merge::start(&self.store, if eager { 1 } else { MERGE_ENTRIES })?;
+            self.merge = Merge::start(&self.store, if eager { 1 } else { self.merge_entries })?;
             if self.merge.is_some() {
                 self.recent.freeze();
             }
@@ -209,6 +216,8 @@ impl Writer {
 
 /// Entries in memory from which on they are merged into the blocks: some tens of megabytes.
 const MERGE_ENTRIES: u64 = 500_000;
+/// The same for loads: some hundreds of megabytes.
+const MERGE_ENTRIES_OF_LOAD: u64 = 3_000_000;
 
 /// Runs `work` in a write transaction on layers that are up to date; commits and publishes.
 ///

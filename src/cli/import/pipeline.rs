@@ -45,7 +45,7 @@ pub(super) fn run(
 ) -> (Summary, Result<(), Failure>) {
     let mut import = Import {
         options,
-        writer: Writer::new(store.clone()),
+        writer: Writer::for_load(store.clone()),
         batch: Vec::new(),
         batch_bytes: 0,
         batch_since: Instant::now(),

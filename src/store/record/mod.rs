@@ -4,7 +4,7 @@
 
 mod generated;
 
-use flatbuffers::FlatBufferBuilder;
+use flatbuffers::{FlatBufferBuilder, WIPOffset};
 use heed::RoTxn;
 
 use self::generated::{Head, Record, RecordArgs};
@@ -26,9 +26,14 @@ impl Encoder {
             Head::new(&event.id.0, &event.pubkey.0, &event.sig.0, event.created_at, event.kind.0);
         let builder = &mut self.builder;
         builder.reset();
-        let content = (!event.content.is_empty()).then(|| builder.create_vector(event.content));
-        let tags =
-            (!event.tags_packed.is_empty()).then(|| builder.create_vector(event.tags_packed));
+        let mut bytes = |bytes: &[u8]| {
+            // A byte string is a vector of bytes with a zero behind it, and is copied at once;
+            // `create_vector` pushes byte by byte.
+            let written = (!bytes.is_empty()).then(|| builder.create_byte_string(bytes));
+            written.map(|offset| WIPOffset::new(offset.value()))
+        };
+        let content = bytes(event.content);
+        let tags = bytes(event.tags_packed);
         let root = Record::create(builder, &RecordArgs { head: Some(&head), tags, content });
         builder.finish_minimal(root);
         builder.finished_data()
