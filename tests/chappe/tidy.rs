@@ -24,7 +24,7 @@ const NEVER: [(&str, &str); 3] = [
 const DOORS: &str = "arc_swap: store fanout; clap: cli; crossbeam_channel: mailbox ingest;
     faster_hex: hex; flatbuffers: store; flate2: cli; heed: store; http_body_util: net; hyper: net;
     hyper_util: net; imbl: store; indicatif: cli; libc: sys; mimalloc: main; negentropy: reconcile;
-    secp256k1: nostr; socket2: net; tokio: net server; toml: config; tungstenite: net; zstd: cli";
+    secp256k1: nostr; socket2: net; tokio: net server cli; toml: config; tungstenite: net; zstd: cli";
 
 fn has(list: &str, word: &str) -> bool {
     list.split(' ').any(|known| known == word)
