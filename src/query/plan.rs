@@ -30,7 +30,8 @@ const RANGES_MAX: usize = 200_000;
 /// Addresses are only tried while they are few.
 const ADDRESSES_MAX: usize = 2_000;
 
-/// Returns the plans that could answer a filter, those with the fewest ranges first.
+/// Returns the plans that could answer a filter, the likeliest first: few ranges before many, and
+/// plans that must read the record of every entry last.
 pub(super) fn candidates(filter: &Filter) -> Vec<Plan> {
     if filter.ids.is_some() {
         // Nothing else can touch less than the ids themselves.
@@ -65,9 +66,12 @@ pub(super) fn candidates(filter: &Filter) -> Vec<Plan> {
             }
         }
     }
+    // Their entries tell the author and the kind, but nothing of tags.
+    let is_blind = !filter.tags.is_empty();
+    let last = if is_blind { usize::MAX } else { 0 };
     match &filter.kinds {
-        Some(kinds) => plans.push((kinds.len(), Plan::Kinds)),
-        None => plans.push((1, Plan::Time)),
+        Some(kinds) => plans.push((kinds.len().max(last), Plan::Kinds)),
+        None => plans.push((1.max(last), Plan::Time)),
     }
     plans.sort_by_key(|(ranges, _)| *ranges);
     plans.into_iter().map(|(_, plan)| plan).collect()

@@ -1,8 +1,9 @@
 //! The race: candidate plans advance in turns of growing budget; the first to finish wins.
 //!
 //! All plans of a filter find the same hits in the same order, so whoever has filled the limit or
-//! reached the end has the whole answer. With budgets that grow fourfold, the losers cost a small
-//! multiple of the winner, whatever the data.
+//! reached the end has the whole answer. Budgets grow fourfold from turn to turn, and each plan has
+//! a quarter of the budget of the likelier one before it. So the likeliest plan usually pays
+//! little for the others, and the worst case is a small multiple of the best plan, whatever the data.
 
 use super::plan::{Plan, candidates};
 use super::walk::{Cost, Hit, Match, STEPS_PER_RANGE, Stop, Task, walk};
@@ -34,8 +35,10 @@ struct Fresh<'t>(Vec<Vec<EventRef<'t>>>);
 pub(super) type Found<'t> = (Hit, Option<EventRef<'t>>);
 
 /// Steps of the first turn: some tens of microseconds.
-const FIRST_TURN_STEPS: u64 = 3_000;
+const FIRST_TURN_STEPS: u64 = 6_000;
 const TURN_GROWTH: u64 = 4;
+/// From this place on all plans have the same budget.
+const HANDICAPS_MAX: u32 = 3;
 
 impl Race {
     /// Returns a race of all plans that could answer a filter.
@@ -53,7 +56,7 @@ impl Race {
             until: u64::MAX,
         };
         let runners = plans.into_iter().map(runner).collect();
-        Race { runners, turn_steps: FIRST_TURN_STEPS, next: 0 }
+        Race { runners, turn_steps: 0, next: 0 }
     }
 
     /// Returns the runners, for reports.
@@ -75,10 +78,15 @@ impl Race {
     ) -> Result<Option<Vec<Found<'t>>>, StoreError> {
         let mut fresh = Fresh(self.runners.iter().map(|_| Vec::new()).collect());
         let is_alone = self.runners.len() == 1;
+        if self.turn_steps == 0 {
+            // The likeliest plan always has its first turn.
+            let ranges = self.runners[0].plan.range_count(task.filter) as u64;
+            self.turn_steps = FIRST_TURN_STEPS.max(3 * ranges * STEPS_PER_RANGE);
+        }
         loop {
             while self.next < self.runners.len() {
-                let turn_steps = if is_alone { *steps } else { self.turn_steps };
-                if is_alone || self.may_run(task.filter) {
+                let turn_steps = if is_alone { *steps } else { self.turn_of(self.next) };
+                if is_alone || self.may_run(task.filter, turn_steps) {
                     let is_done = self.turn(view, task, turn_steps, &mut fresh, steps)?;
                     if is_done {
                         return Ok(Some(self.finish(fresh)));
@@ -90,14 +98,19 @@ impl Race {
                 self.next += 1;
             }
             self.next = 0;
-            self.turn_steps *= TURN_GROWTH;
+            self.turn_steps = self.turn_steps.saturating_mul(TURN_GROWTH);
         }
     }
 
+    fn turn_of(&self, place: usize) -> u64 {
+        let handicap = u32::try_from(place).unwrap_or(u32::MAX).min(HANDICAPS_MAX);
+        self.turn_steps / TURN_GROWTH.pow(handicap)
+    }
+
     /// A plan that needs more than a turn just to open its ranges waits for a longer turn.
-    fn may_run(&self, filter: &Filter) -> bool {
+    fn may_run(&self, filter: &Filter, turn_steps: u64) -> bool {
         let ranges = self.runners[self.next].plan.range_count(filter) as u64;
-        2 * ranges * STEPS_PER_RANGE <= self.turn_steps
+        2 * ranges * STEPS_PER_RANGE <= turn_steps
     }
 
     fn turn<'t>(
