@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::random::Universe;
 use super::rules::{Fate, Model, matches_any};
-use crate::harness::{Client, Event, Relay, Verdict, now, pick, seeded};
+use crate::harness::{Client, Event, Relay, Verdict, command_with_input, now, pick, seeded};
 
 const ROUNDS: usize = 4;
 const STEPS: usize = 220;
@@ -32,21 +32,31 @@ fn run(random: &mut fastrand::Rng) {
     let mut listeners: Vec<Listener> =
         (0..3).map(|_| Listener { client: relay.connect(), open: HashMap::new() }).collect();
     let mut author = relay.connect();
+    author.stored("everything", &[json!({"limit": 0})]);
     // Expired long ago or in the far future: this test does not depend on the clock.
     let mut universe = Universe::new(&[1_000_000, now() + 1_000_000, u64::MAX]);
     let mut model = Model::default();
     for _ in 0..STEPS {
         let at = random.usize(..listeners.len());
-        match random.u8(..10) {
-            0..=5 => {
+        match random.u8(..100) {
+            0..2 => {
+                let events: Vec<Event> = (0..12).map(|_| universe.event(random)).collect();
+                for event in import(&relay, &mut model, &events) {
+                    // Once it came here, it is there for everybody.
+                    assert_eq!(author.live("everything"), event, "imported");
+                    check_delivery(&mut listeners, &event);
+                }
+            }
+            2..60 => {
                 let event = universe.event(random);
                 let fate = model.publish(&event, now());
                 check_verdict(&author.publish(&event), fate, &event);
                 if matches!(fate, Fate::Stored | Fate::Ephemeral) {
+                    assert_eq!(author.live("everything"), event, "published");
                     check_delivery(&mut listeners, &event);
                 }
             }
-            6..=8 => {
+            60..90 => {
                 let filters = universe.filters(random);
                 let name = *pick(random, &["one", "two", "three"]);
                 let stored = listeners[at].client.stored(name, &filters);
@@ -73,6 +83,28 @@ fn run(random: &mut fastrand::Rng) {
     drop(author);
     drop(listeners);
     check_restart(relay, &before);
+}
+
+/// Another process commits events to the relay's store; returns those that it should store.
+fn import(relay: &Relay, model: &mut Model, events: &[Event]) -> Vec<Event> {
+    let lines: String = events.iter().map(|event| event.line() + "\n").collect();
+    let fates: Vec<Fate> = events.iter().map(|event| model.publish(event, now())).collect();
+    let run = command_with_input(&["import", "-", "--data", relay.data()], lines.as_bytes());
+    let run = run.code(0);
+    let rows = [
+        ("stored", Fate::Stored),
+        ("duplicate", Fate::Duplicate),
+        ("replaced", Fate::Superseded),
+        ("deleted", Fate::Deleted),
+        ("expired", Fate::Expired),
+        ("ephemeral", Fate::Ephemeral),
+    ];
+    for (word, fate) in rows {
+        let expected = fates.iter().filter(|known| **known == fate).count();
+        assert_eq!(run.count(word), expected as u64, "{word} in {}", run.describe());
+    }
+    let stored = fates.iter().zip(events).filter(|(fate, _)| **fate == Fate::Stored);
+    stored.map(|(_, event)| event.clone()).collect()
 }
 
 /// The whole store is the same after the process was killed and started again.
