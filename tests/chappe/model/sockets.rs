@@ -40,7 +40,7 @@ fn run(random: &mut fastrand::Rng) {
         let at = random.usize(..listeners.len());
         match random.u8(..100) {
             0..2 => {
-                let events: Vec<Event> = (0..12).map(|_| universe.event(random)).collect();
+                let events = lasting_events(&mut universe, &model, random);
                 for event in import(&relay, &mut model, &events) {
                     // Once it came here, it is there for everybody.
                     assert_eq!(author.live("everything"), event, "imported");
@@ -83,6 +83,28 @@ fn run(random: &mut fastrand::Rng) {
     drop(author);
     drop(listeners);
     check_restart(relay, &before);
+}
+
+/// Events of which none comes twice, and none replaces or deletes another: what another process
+/// commits and undoes at once, nobody has to be told.
+fn lasting_events(
+    universe: &mut Universe,
+    model: &Model,
+    random: &mut fastrand::Rng,
+) -> Vec<Event> {
+    let mut events: Vec<Event> = Vec::new();
+    let mut trial = model.clone();
+    while events.len() < 12 {
+        let event = universe.event(random);
+        let mut next = trial.clone();
+        next.publish(&event, now());
+        let is_lost = |known: &Event| trial.events.contains(known) && !next.events.contains(known);
+        if !events.contains(&event) && !events.iter().any(is_lost) {
+            trial = next;
+            events.push(event);
+        }
+    }
+    events
 }
 
 /// Another process commits events to the relay's store; returns those that it should store.
