@@ -3,12 +3,15 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use serde_json::json;
 use tungstenite::Message;
 
-use crate::harness::process::start;
-use crate::harness::{Client, Event, PATIENCE, Relay, command_with_input, fixture, key, seeded};
+use crate::harness::process::{start, text};
+use crate::harness::{
+    Client, Event, PATIENCE, Relay, command, command_with_input, fixture, key, seeded,
+};
 
 const AT: u64 = 1_700_000_000;
 const ROUNDS: u64 = 4;
@@ -162,6 +165,31 @@ fn an_import_that_is_killed_leaves_a_store_that_works() {
     relay.command(&["check"]).code(0);
     assert_all_there(&mut relay.connect(), &all);
     relay.assert_serving();
+}
+
+#[test]
+fn a_compaction_that_is_killed_leaves_the_old_store_or_the_new_one() {
+    let mut random = seeded("killed compaction");
+    let store = tempfile::tempdir().expect("a temporary directory can be made");
+    let data = text(store.path());
+    let lines: String =
+        (0..1500).map(|n| key(1).note(&format!("{n}"), AT + n).line() + "\n").collect();
+    command_with_input(&["import", "-", "--data", data], lines.as_bytes()).code(0);
+    let whole = command(&["export", "--data", data]).code(0).stdout;
+    for round in 0..10 {
+        let compaction = start(&["compact", "--data", data]);
+        // The moment of the crash is meant to be any; nothing waits for this pause.
+        std::thread::sleep(Duration::from_micros(random.u64(..60_000 + 20_000 * round)));
+        compaction.signal(libc::SIGKILL);
+        compaction.wait();
+        command(&["check", "--data", data]).code(0);
+        assert!(command(&["export", "--data", data]).code(0).stdout == whole, "round {round}");
+    }
+    command(&["compact", "--data", data]).code(0);
+    assert!(command(&["export", "--data", data]).code(0).stdout == whole, "compacted at last");
+    let left = std::fs::read_dir(store.path()).expect("the folder is readable");
+    let names: Vec<_> = left.map(|entry| entry.expect("readable").file_name()).collect();
+    assert!(names.len() <= 3, "nothing is left lying about: {names:?}");
 }
 
 #[test]

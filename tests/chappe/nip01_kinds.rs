@@ -238,6 +238,7 @@ fn live_subscribers_get_every_version_and_never_an_older_one() {
     author.publish_all([&v1, &v2]);
     assert_eq!(listener.live("live"), v1);
     assert_eq!(listener.live("live"), v2);
+    assert_eq!(author.count(&[json!({"kinds": [0]})]), 1, "C13 COUNT");
     author.publish(&v0).is_false("duplicate", "an older version");
     author.publish(&v1).is_false("duplicate", "a replaced version");
     listener.assert_quiet();

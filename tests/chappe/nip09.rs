@@ -44,6 +44,7 @@ fn an_author_deletes_an_event_by_its_id() {
         client.publish_all([&request]);
         assert_gone(&mut client, &note);
         assert_eq!(client.ids(&[json!({"#t": ["x"]})]).len(), 0);
+        assert_eq!(client.count(&[json!({"kinds": [1]})]), 0, "E01 COUNT");
         assert_there(&mut client, &request);
         assert_eq!(listener.live("live"), request, "the request was broadcast");
         client.publish(&note).is_false("blocked", "E03");

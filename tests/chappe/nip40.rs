@@ -57,6 +57,7 @@ fn an_event_expires_for_everyone_at_its_second() {
         filter["limit"] = json!(5);
         assert_eq!(client.ids(&[filter.clone()]), rest, "F07 {filter}");
     }
+    assert_eq!(client.count(&[json!({"#t": ["x"]})]), 5, "NIP-40.6 COUNT");
     assert_eq!(client.ids(&[json!({"kinds": [0]})]).len(), 0, "NIP-40.7 no older version");
     client.publish(&over[0]).is_false("invalid", "an expired event again");
     // Also commands do not serve them.

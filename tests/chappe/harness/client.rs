@@ -193,6 +193,20 @@ impl Client {
         events.into_iter().map(|event| event.id).collect()
     }
 
+    /// Asks how many events match (NIP-45).
+    #[track_caller]
+    pub(crate) fn count(&mut self, filters: &[Value]) -> u64 {
+        let mut message = vec![json!("COUNT"), json!("how many")];
+        message.extend_from_slice(filters);
+        self.send(&Value::Array(message));
+        self.wait_for_json("the answer to a COUNT", |message| {
+            let closed = message[0] == "CLOSED" && message[1] == "how many";
+            assert!(!closed, "a COUNT was refused: {message}");
+            let wanted = message[0] == "COUNT" && message[1] == "how many";
+            wanted.then(|| message[2]["count"].as_u64().expect("a count is a number"))
+        })
+    }
+
     /// Collects the events of a subscription up to its EOSE.
     #[track_caller]
     pub(crate) fn until_eose(&mut self, subscription: &str) -> Vec<Event> {

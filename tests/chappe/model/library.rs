@@ -52,6 +52,34 @@ fn run(random: &mut fastrand::Rng) {
     bench.check();
 }
 
+#[test]
+fn a_larger_store_that_was_merged_in_many_steps_does_as_the_model() {
+    // Large enough for indexes of many blocks, which are cut and packed again.
+    let mut random = seeded("larger model over the library");
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let mut bench = Bench::open(folder.path());
+    let mut universe = Universe::new(&[]);
+    for batch in 0..20 {
+        let events: Vec<Event> = (0..150).map(|_| universe.event(&mut random)).collect();
+        bench.commit(&events, AT + 1000);
+        match batch % 4 {
+            0 => bench.maintain(true),
+            1 => bench.maintain(false),
+            _ => {}
+        }
+        let filters = universe.filters(&mut random);
+        bench.ask(&filters, AT + 1000, random.u64(1..5000));
+    }
+    bench.check();
+    bench.maintain(true);
+    bench.check();
+    bench.ask(&[json!({"limit": 100_000})], AT + 1000, 1_000_000);
+    for _ in 0..10 {
+        let filters = universe.filters(&mut random);
+        bench.ask(&filters, AT + 1000, random.u64(1..5000));
+    }
+}
+
 /// A store and the model of what is in it.
 struct Bench {
     store: Store,

@@ -16,7 +16,7 @@ pub(super) enum Fate {
 }
 
 /// All events that should be there.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Model {
     pub(super) events: Vec<Event>,
 }
