@@ -165,6 +165,16 @@ impl Consumer {
         }
     }
 
+    /// Returns the position of the batch after the one that was taken last.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Returns the position of the batch that will be published next.
+    pub fn head(&self) -> u64 {
+        self.shared.head.load(Ordering::Acquire)
+    }
+
     /// Forgets everything published so far.
     pub fn skip_to_head(&mut self) {
         self.next = self.shared.head.load(Ordering::Acquire);

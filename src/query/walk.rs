@@ -113,7 +113,7 @@ pub(super) fn walk<'t>(
     for range in ranges {
         let mut scan = view.scan(range)?;
         if let Some(found) = scan.next()? {
-            heap.push(Head { found, scan: scans.len() });
+            heap.push(Head::new(found, scans.len()));
             scans.push(scan);
         }
     }
@@ -125,14 +125,21 @@ pub(super) fn walk<'t>(
 
 /// The next entry of one scan; the heap gives the newest.
 struct Head {
+    time: u64,
     found: Found,
     scan: usize,
 }
 
+impl Head {
+    fn new(found: Found, scan: usize) -> Head {
+        Head { time: found.time(), found, scan }
+    }
+}
+
 impl Ord for Head {
     fn cmp(&self, other: &Head) -> Ordering {
-        let key = |head: &Head| (head.found.time(), head.found.seq());
-        key(self).cmp(&key(other))
+        let by_time = self.time.cmp(&other.time);
+        by_time.then_with(|| self.found.seq().cmp(&other.found.seq()))
     }
 }
 
@@ -175,23 +182,23 @@ impl<'t> Walk<'_, 't, '_> {
         let mut second = None;
         let mut last = None;
         while let Some(mut top) = heap.peek_mut() {
-            let found = top.found;
+            let (found, time) = (top.found, top.time);
             match scans[top.scan].next()? {
                 Some(next) => {
-                    top.found = next;
+                    *top = Head::new(next, top.scan);
                     drop(top);
                 }
                 None => drop(std::collections::binary_heap::PeekMut::pop(top)),
             }
-            if second != Some(found.time()) {
+            if second != Some(time) {
                 self.flush();
                 if self.want == 0 {
                     return Ok(Stop::Done);
                 }
                 if second.is_some() && self.cost.steps() >= steps_max {
-                    return Ok(Stop::Below(found.time()));
+                    return Ok(Stop::Below(time));
                 }
-                second = Some(found.time());
+                second = Some(time);
             }
             self.cost.entries += 1;
             // Two ranges may name the same event: its entries are neighbours in time and seq.
@@ -254,35 +261,62 @@ impl<'t> Walk<'_, 't, '_> {
 const GROUP_MIN: usize = 64;
 
 /// What an entry alone says about a match: it spares most reads of records.
-pub(super) struct EntryCheck {
+struct EntryCheck {
     kinds: Option<Box<[u16]>>,
-    /// First bytes of the authors, sorted.
-    authors: Option<Vec<[u8; 4]>>,
+    authors: Option<AuthorCheck>,
 }
 
 impl EntryCheck {
-    pub(super) fn new(plan: &Plan, filter: &Filter) -> EntryCheck {
+    fn new(plan: &Plan, filter: &Filter) -> EntryCheck {
         let by_payload = matches!(plan, Plan::Kinds | Plan::Time);
-        let heads = |authors: &[PublicKey]| {
-            // The authors are sorted, so their heads are.
-            let head = |author: &PublicKey| *author.0.first_chunk().expect("a key has 32 bytes");
-            authors.iter().map(head).collect()
-        };
         EntryCheck {
             kinds: filter.kinds.clone().filter(|_| *plan == Plan::Time),
-            authors: filter.authors.as_deref().filter(|_| by_payload).map(heads),
+            authors: filter.authors.as_deref().filter(|_| by_payload).map(AuthorCheck::new),
         }
     }
 
-    pub(super) fn accepts(&self, found: &Found) -> bool {
+    fn accepts(&self, found: &Found) -> bool {
         let kind_fits = match (&self.kinds, found.kind()) {
             (Some(kinds), Some(kind)) => kinds.binary_search(&kind).is_ok(),
             _ => true,
         };
         kind_fits
             && match (&self.authors, found.author4()) {
-                (Some(authors), Some(author)) => authors.binary_search(&author).is_ok(),
+                (Some(authors), Some(author)) => authors.may_be(author),
                 _ => true,
             }
+    }
+}
+
+/// Whether an author may be one of a list, judged by the first four bytes.
+struct AuthorCheck {
+    /// One bit for each pair of first bytes: most authors are not in the list, and go here.
+    first_two: Box<[u64; 1024]>,
+    /// First bytes of the authors, sorted.
+    first_four: Vec<[u8; 4]>,
+}
+
+impl AuthorCheck {
+    fn new(authors: &[PublicKey]) -> AuthorCheck {
+        let mut first_two = Box::new([0; 1024]);
+        let mut first_four = Vec::with_capacity(authors.len());
+        // The authors are sorted, so their first bytes are.
+        for author in authors {
+            let four = *author.0.first_chunk().expect("a key has 32 bytes");
+            let (word, bit) = AuthorCheck::place(four);
+            first_two[word] |= 1 << bit;
+            first_four.push(four);
+        }
+        AuthorCheck { first_two, first_four }
+    }
+
+    fn may_be(&self, author: [u8; 4]) -> bool {
+        let (word, bit) = AuthorCheck::place(author);
+        self.first_two[word] >> bit & 1 == 1 && self.first_four.binary_search(&author).is_ok()
+    }
+
+    fn place([a, b, ..]: [u8; 4]) -> (usize, u32) {
+        let pair = u16::from_be_bytes([a, b]);
+        (usize::from(pair >> 6), u32::from(pair & 63))
     }
 }

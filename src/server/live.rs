@@ -38,6 +38,20 @@ impl Live {
         let (found, json) = (Vec::new(), Vec::new());
         Live { consumer, last, pace: Pace::InStep, batch: None, found, json }
     }
+
+    /// Returns the position of the batch that will be published next.
+    pub(super) fn ring_head(&self) -> u64 {
+        self.consumer.head()
+    }
+}
+
+/// Where an event came from, for subscriptions to judge whether they were open then.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// It is stored; a subscription's stored phase answers up to its horizon.
+    Stored(Seq),
+    /// It is ephemeral, from the batch at this position of the ring.
+    Ephemeral(u64),
 }
 
 impl Core {
@@ -76,13 +90,15 @@ impl Core {
 
     fn deliver_published(&self, live: &mut Live, published: &Published, now: u64) {
         let seq = published.seq;
-        if seq != Seq::ZERO {
-            if seq <= live.last {
-                return;
-            }
+        let origin = if seq == Seq::ZERO {
+            Origin::Ephemeral(live.consumer.position() - 1)
+        } else if seq <= live.last {
+            return;
+        } else {
             live.last = seq;
-        }
-        self.deliver(&mut live.found, seq, &published.event.view(), &published.json, now);
+            Origin::Stored(seq)
+        };
+        self.deliver(&mut live.found, origin, &published.event.view(), &published.json, now);
     }
 
     /// Delivers some of the log; in step again once its end is reached.
@@ -106,7 +122,7 @@ impl Core {
             let (seq, event) = item?;
             live.json.clear();
             event.write_json(&mut live.json);
-            self.deliver(&mut live.found, seq, &event, &live.json, now);
+            self.deliver(&mut live.found, Origin::Stored(seq), &event, &live.json, now);
             live.last = seq;
             left -= 1;
             if left == 0 {
@@ -121,7 +137,7 @@ impl Core {
     fn deliver(
         &self,
         found: &mut Vec<SubKey>,
-        seq: Seq,
+        origin: Origin,
         event: &EventRef<'_>,
         json: &[u8],
         now: u64,
@@ -139,8 +155,11 @@ impl Core {
             };
             let session = connection.session.borrow();
             let Some(subscription) = session.subscription(key.subscription) else { continue };
-            let is_stored_phase = seq != Seq::ZERO && seq <= subscription.horizon;
-            if is_stored_phase || !session.reader().may_read(event) {
+            let is_earlier = match origin {
+                Origin::Stored(seq) => seq <= subscription.horizon,
+                Origin::Ephemeral(position) => position < subscription.ring_position,
+            };
+            if is_earlier || !session.reader().may_read(event) {
                 continue;
             }
             let id = subscription.id.as_canonical();

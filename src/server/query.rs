@@ -80,7 +80,11 @@ impl Core {
         // All that this core has delivered was committed before, so the snapshot shows it: beyond
         // the horizon nothing was missed.
         let horizon = snapshot.seq();
-        connection.session.borrow_mut().set_horizon(subscription, horizon);
+        {
+            let mut session = connection.session.borrow_mut();
+            session.set_horizon(subscription, horizon);
+            session.set_ring_position(subscription, self.live.borrow().ring_head());
+        }
         let key = SubKey { connection: connection.key.slot, subscription };
         self.index.borrow_mut().insert(key, Arc::clone(&filters));
         let cursor = Cursor::new(filters, self.relay.query, horizon);

@@ -65,6 +65,9 @@ pub struct Subscription {
     /// Up to here the stored phase answers, beyond it live delivery does: so an event is sent
     /// once, whichever sees it first (I7).
     pub horizon: Seq,
+    /// Batches of the ring before this position were published before the subscription was opened;
+    /// it says of ephemeral events, which have no seq, what `horizon` says of stored ones.
+    pub ring_position: u64,
 }
 
 /// One client's conversation.
@@ -142,6 +145,13 @@ impl Session {
         }
     }
 
+    /// Sets from which position of the ring on ephemeral events are for a subscription.
+    pub fn set_ring_position(&mut self, number: u32, position: u64) {
+        if let Ok(at) = self.subscriptions.binary_search_by_key(&number, |it| it.number) {
+            self.subscriptions[at].ring_position = position;
+        }
+    }
+
     /// Ends a subscription from this side; returns what the client calls it.
     pub fn end_subscription(&mut self, number: u32) -> Option<SubscriptionId> {
         let at = self.subscriptions.binary_search_by_key(&number, |it| it.number).ok()?;
@@ -174,7 +184,7 @@ impl Session {
         let replaced = at.map(|at| self.subscriptions.remove(at).number);
         let number = self.opened;
         self.opened += 1;
-        self.subscriptions.push(Subscription { number, id, horizon: Seq::ZERO });
+        self.subscriptions.push(Subscription { number, id, horizon: Seq::ZERO, ring_position: 0 });
         Action::Open { subscription: number, replaced, filters: filters.into() }
     }
 

@@ -123,36 +123,44 @@ impl Index {
     }
 
     /// Returns the seq of an entry.
+    #[inline]
     pub(super) fn seq(self, entry: &Entry) -> Seq {
-        let at = self.seq_at();
-        Seq(number5(&entry.bytes()[at..at + 5]))
+        let Entry { head, middle, tail } = *entry;
+        Seq(match self {
+            Index::ById => middle >> 24,
+            Index::ByAuthorKind | Index::ByTag => (middle & 0xff) << 32 | u64::from(tail),
+            Index::ByKind => (head & 0xff) << 32 | middle >> 32,
+            Index::ByTime | Index::ByExpiry => (head & 0xff_ffff) << 16 | middle >> 48,
+        })
     }
 
     /// Returns the time of an entry: `created_at`, the expiration in `by_expiry`, 0 in `by_id`.
+    #[inline]
     pub(super) fn time(self, entry: &Entry) -> u64 {
         match self {
             Index::ById => 0,
-            _ => number5(&entry.bytes()[self.seq_at() - 5..self.seq_at()]),
+            Index::ByAuthorKind | Index::ByTag => (entry.middle >> 8) & TIME_MAX,
+            Index::ByKind => (entry.head >> 8) & TIME_MAX,
+            Index::ByTime | Index::ByExpiry => entry.head >> 24,
         }
     }
 
     /// Returns the kind that an entry names, where it does.
     pub(super) fn kind(self, entry: &Entry) -> Option<u16> {
-        let at = match self {
-            Index::ByAuthorKind | Index::ByTag => 8,
-            Index::ByKind => 0,
-            Index::ByTime => 10,
+        let [.., a, b] = match self {
+            Index::ByAuthorKind | Index::ByTag => (entry.middle >> 48).to_be_bytes(),
+            Index::ByKind => (entry.head >> 48).to_be_bytes(),
+            Index::ByTime => (entry.middle >> 32).to_be_bytes(),
             Index::ById | Index::ByExpiry => return None,
         };
-        let bytes = entry.bytes();
-        Some(u16::from_be_bytes([bytes[at], bytes[at + 1]]))
+        Some(u16::from_be_bytes([a, b]))
     }
 
     /// Returns the first four bytes of the author, where the entry carries them as payload.
     pub(super) fn author4(self, entry: &Entry) -> Option<[u8; 4]> {
         match self {
             Index::ByKind | Index::ByTime => {
-                let [.., a, b, c, d, _, _, _, _] = entry.bytes();
+                let [.., a, b, c, d] = entry.middle.to_be_bytes();
                 Some([a, b, c, d])
             }
             _ => None,
@@ -336,10 +344,6 @@ impl Range {
 fn time5(time: u64) -> [u8; 5] {
     let bytes = time.min(TIME_MAX).to_be_bytes();
     [bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]
-}
-
-fn number5(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Joins parts into a zero-padded entry.
