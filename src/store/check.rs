@@ -3,12 +3,13 @@
 use serde::Serialize;
 
 use super::block::Block;
-use super::env::{Store, Table, seq_of};
+use super::env::{Store, Table};
 use super::error::StoreError;
 use super::key::{Entry, Index, entries_of};
 use super::record;
 use super::snapshot::Snapshot;
 use crate::nostr::Verifier;
+use crate::seq::Seq;
 
 /// What a check found.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -85,8 +86,8 @@ impl Check<'_> {
         let mut entries: Vec<(usize, Entry)> = Vec::new();
         for row in self.store.tables().events.iter(self.snapshot.txn())? {
             self.tick(progress);
-            let (key, value) = row?;
-            let seq = seq_of(key)?;
+            let (seq, value) = row?;
+            let seq = Seq(seq);
             let event = match record::decode(value, seq) {
                 Ok(event) => event,
                 Err(error) => {

@@ -103,7 +103,7 @@ fn copy(old: &Store, new: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<
     for row in from.events.iter(&reading)? {
         let (key, value) = row?;
         to.events
-            .put_with_flags(&mut txn, PutFlags::APPEND, key, value)
+            .put_with_flags(&mut txn, PutFlags::APPEND, &key, value)
             .map_err(StoreError::of_write)?;
         pending += value.len();
         done += 1;

@@ -3,13 +3,15 @@
 //! Layout, byte by byte: schema/FORMAT.md.
 
 use std::fs::{self, File};
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use heed::types::{Bytes, Str};
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
+use heed::byteorder::NativeEndian;
+use heed::types::{Bytes, Str, U64};
+use heed::{
+    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, IntegerComparator, RoTxn, WithoutTls,
+};
 use imbl::OrdMap;
 
 use super::error::StoreError;
@@ -43,11 +45,13 @@ pub struct StoreOptions {
 }
 
 pub(super) type Table = Database<'static, Bytes, Bytes>;
+/// The log of records. LMDB compares the native integers of its keys faster than bytes.
+pub(super) type Log = Database<'static, U64<NativeEndian>, Bytes, IntegerComparator>;
 
 /// The tables of the store.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tables {
-    pub(super) events: Table,
+    pub(super) events: Log,
     pub(super) dead: Table,
     pub(super) meta: Database<'static, Str, Bytes>,
     pub(super) indexes: [Table; Index::ALL.len()],
@@ -243,10 +247,9 @@ impl Store {
             }
         }
         let mut collected = Collected::default();
-        let after = (layers.last.0 + 1).to_be_bytes();
-        for row in tables.events.range(txn, &from_key(&after))? {
-            let (key, value) = row?;
-            let seq = seq_of(key)?;
+        for row in tables.events.range(txn, &(layers.last.0 + 1..))? {
+            let (seq, value) = row?;
+            let seq = Seq(seq);
             let event = record::decode(value, seq)?;
             collected.add(&self.inner.salt, &event, seq);
             if !layers.is_dead(seq) {
@@ -284,11 +287,6 @@ pub(super) fn read_seq(tables: &Tables, txn: &RoTxn<'_>, name: &str) -> Result<S
 pub(super) fn seq_of(bytes: &[u8]) -> Result<Seq, StoreError> {
     let bytes = bytes.try_into().map_err(|_| damaged("a seq"))?;
     Ok(Seq(u64::from_be_bytes(bytes)))
-}
-
-/// Returns the bounds of all keys not below `key`.
-pub(super) fn from_key(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    (Bound::Included(key), Bound::Unbounded)
 }
 
 pub(super) fn damaged(what: &str) -> StoreError {
@@ -387,7 +385,11 @@ fn open_tables(env: &Env<WithoutTls>, path: &Path) -> Result<Tables, StoreError>
             *slot = Some(open.create_database::<Bytes, Bytes>(txn, names.next())?);
         }
         let opened = (
-            open.create_database::<Bytes, Bytes>(txn, Some("events"))?,
+            open.database_options()
+                .types::<U64<NativeEndian>, Bytes>()
+                .key_comparator::<IntegerComparator>()
+                .name("events")
+                .create(txn)?,
             open.create_database::<Bytes, Bytes>(txn, Some("dead"))?,
             open.create_database::<Str, Bytes>(txn, Some("meta"))?,
             indexes,

@@ -1,8 +1,9 @@
 //! What is in a store: counts, sizes, ages.
 
+use heed::DatabaseStat;
 use serde::Serialize;
 
-use super::env::{FORMAT, Store, Table};
+use super::env::{FORMAT, Store};
 use super::error::StoreError;
 use super::key::{Index, Range};
 
@@ -60,18 +61,17 @@ pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
     let txn = snapshot.txn();
     let tables = store.tables();
     let page = store.page_bytes() as u64;
-    let size = |name: &'static str, table: &Table| -> Result<TableInfo, StoreError> {
-        let stat = table.stat(txn)?;
+    let size = |name: &'static str, stat: DatabaseStat| {
         let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
-        Ok(TableInfo { name, rows: stat.entries as u64, bytes: pages as u64 * page })
+        TableInfo { name, rows: stat.entries as u64, bytes: pages as u64 * page }
     };
     let mut sizes = vec![
-        size("events", &tables.events)?,
-        size("dead", &tables.dead)?,
-        size("meta", &tables.meta.remap_types())?,
+        size("events", tables.events.stat(txn)?),
+        size("dead", tables.dead.stat(txn)?),
+        size("meta", tables.meta.stat(txn)?),
     ];
     for index in Index::ALL {
-        sizes.push(size(index.name(), &tables.indexes[index as usize])?);
+        sizes.push(size(index.name(), tables.indexes[index as usize].stat(txn)?));
     }
     let environment = store.env().info();
     let file_bytes = store.env().real_disk_size()?;

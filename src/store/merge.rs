@@ -133,9 +133,8 @@ impl Merge {
     ) -> Result<(), StoreError> {
         let tables = store.tables();
         for seq in &self.dead {
-            let key = seq.to_be_bytes();
-            tables.events.delete(txn, &key).map_err(StoreError::of_write)?;
-            tables.dead.delete(txn, &key).map_err(StoreError::of_write)?;
+            tables.events.delete(txn, seq).map_err(StoreError::of_write)?;
+            tables.dead.delete(txn, &seq.to_be_bytes()).map_err(StoreError::of_write)?;
             layers.dead.remove(seq);
         }
         for (name, value) in [

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use heed::{RoTxn, WithoutTls};
 
-use super::env::{Store, from_key, seq_of};
+use super::env::Store;
 use super::error::StoreError;
 use super::key::{Range, Salt};
 use super::overlay::Layers;
@@ -65,11 +65,10 @@ impl<'s> Snapshot<'s> {
         &self,
         after: Seq,
     ) -> Result<impl Iterator<Item = Result<(Seq, EventRef<'_>), StoreError>>, StoreError> {
-        let from = after.next().0.to_be_bytes();
-        let rows = self.store.tables().events.range(&self.txn, &from_key(&from))?;
+        let rows = self.store.tables().events.range(&self.txn, &(after.next().0..))?;
         let log = rows.map(|row| {
-            let (key, value) = row?;
-            let seq = seq_of(key)?;
+            let (seq, value) = row?;
+            let seq = Seq(seq);
             Ok((seq, record::decode(value, seq)?))
         });
         let is_seen = |item: &Result<(Seq, EventRef<'_>), StoreError>| {
@@ -139,7 +138,7 @@ impl<'t> View<'t> {
 
     /// Returns the event at `seq`, dead or alive.
     pub(super) fn record(&self, seq: Seq) -> Result<Option<EventRef<'t>>, StoreError> {
-        match self.store.tables().events.get(self.txn, &seq.0.to_be_bytes())? {
+        match self.store.tables().events.get(self.txn, &seq.0)? {
             Some(bytes) => record::decode(bytes, seq).map(Some),
             None => Ok(None),
         }

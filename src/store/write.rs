@@ -117,7 +117,7 @@ impl Writer {
         let record = self.encoder.encode(event);
         let events = store.tables().events;
         events
-            .put_with_flags(txn, PutFlags::APPEND, &seq.0.to_be_bytes(), record)
+            .put_with_flags(txn, PutFlags::APPEND, &seq.0, record)
             .map_err(StoreError::of_write)?;
         layers.last = seq;
         layers.changes += 1;

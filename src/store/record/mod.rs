@@ -67,7 +67,7 @@ pub(super) fn decode(bytes: &[u8], seq: Seq) -> Result<EventRef<'_>, StoreError>
 pub(super) fn kind_at(tables: &Tables, txn: &RoTxn<'_>, seq: Seq) -> Result<u16, StoreError> {
     let bytes = tables
         .events
-        .get(txn, &seq.0.to_be_bytes())?
+        .get(txn, &seq.0)?
         .ok_or_else(|| damaged(&format!("event {}, which is marked dead", seq.0)))?;
     Ok(decode(bytes, seq)?.kind.0)
 }
