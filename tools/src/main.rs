@@ -5,6 +5,7 @@
 
 mod codegen;
 mod dataset;
+mod loadgen;
 mod probe;
 
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Codegen(arguments) => codegen::run(&arguments),
         Command::Dataset(arguments) => dataset::run(&arguments),
+        Command::Loadgen(arguments) => loadgen::run(&arguments),
         Command::Probe { probe } => probe::run(&probe),
     };
     match outcome {
@@ -40,6 +42,8 @@ enum Command {
     Codegen(codegen::Arguments),
     /// Write realistic, validly signed events as JSON lines
     Dataset(dataset::Arguments),
+    /// Put a relay under load and measure what it costs
+    Loadgen(loadgen::Arguments),
     /// Measure designs against each other
     Probe {
         #[command(subcommand)]

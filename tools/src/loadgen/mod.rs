@@ -1,0 +1,30 @@
+//! An open-loop client that puts a relay under load and measures what it costs: any relay, by URL.
+//!
+//! ```text
+//!  material -> shapes, fresh     what is sent: stored events, filters about them, new events
+//!  wire -> client -> answer      frames over plain sockets, one thread, byte search, no JSON
+//!  pace -> publish query fanout idle
+//!                                scenarios: who sends what when, and what must come back
+//!  process -> report             what it cost the relay's process; a table or JSON
+//! ```
+//!
+//! It must be cheap, so that on a small machine the relay is the bottleneck: nothing is parsed and
+//! little is copied. Latencies count from the moment a message was due, so a relay that stalls
+//! cannot hide it by receiving less.
+
+mod answer;
+mod client;
+mod command;
+mod fanout;
+mod fresh;
+mod idle;
+mod material;
+mod pace;
+mod process;
+mod publish;
+mod query;
+mod report;
+mod shapes;
+mod wire;
+
+pub(crate) use command::{Arguments, run};
