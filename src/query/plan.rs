@@ -46,7 +46,7 @@ pub(super) fn candidates(filter: &Filter) -> Vec<Plan> {
         for (place, condition) in filter.tags.iter().enumerate() {
             let count = authors.len().saturating_mul(kinds).saturating_mul(condition.values.len());
             if is_address(filter, condition) && count <= ADDRESSES_MAX {
-                // Each range holds at most one event: nothing can be cheaper.
+                // Nearly every range holds one event at most: nothing can be cheaper.
                 return vec![Plan::Addresses(place)];
             }
         }

@@ -235,20 +235,15 @@ pub(super) fn entries_of(
     add(Index::ByAuthorKind, join(&[&author[..8], &kind.to_be_bytes(), &time, &seq5]));
     add(Index::ByKind, join(&[&kind.to_be_bytes(), &time, &seq5, &author[..4]]));
     add(Index::ByTime, join(&[&time, &seq5, &kind.to_be_bytes(), &author[..4]]));
-    let mut has_identifier = false;
-    for tag in event.tags() {
-        let (Some(letter), Some(value)) = (tag.letter(), tag.value()) else { continue };
-        has_identifier |= letter == b'd';
+    let is_addressable = event.kind.class() == KindClass::Addressable;
+    // An addressable event without an identifier is also given as one with an empty `d` (NIP-01).
+    for (letter, value) in event.indexed_values() {
         let hash = salt.tag(letter, value);
         add(Index::ByTag, join(&[&hash, &kind.to_be_bytes(), &time, &seq5]));
-    }
-    if event.kind.class() == KindClass::Addressable {
-        let address = salt.address(kind, event.pubkey, event.identifier());
-        add(Index::ByTag, join(&[&address, &kind.to_be_bytes(), &time, &seq5]));
-        if !has_identifier {
-            // NIP-01: no `d` tag means an empty one, and `#d: [""]` finds it.
-            let hash = salt.tag(b'd', Value::Text(b""));
-            add(Index::ByTag, join(&[&hash, &kind.to_be_bytes(), &time, &seq5]));
+        if is_addressable && letter == b'd' {
+            // Only the first `d` is the identifier, but `#d` finds the event by any of them.
+            let address = salt.address(kind, event.pubkey, value);
+            add(Index::ByTag, join(&[&address, &kind.to_be_bytes(), &time, &seq5]));
         }
     }
     if let Some(expiration) = event.expiration() {

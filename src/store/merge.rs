@@ -7,7 +7,6 @@
 //! merge simply starts over: the merge mark moves only in the last step, together with the
 //! removal of the dead records.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use heed::{PutFlags, RwTxn};
@@ -94,34 +93,35 @@ impl Merge {
         let mut blocks_left = BLOCKS_PER_STEP;
         while self.index < Index::ALL.len() {
             let index = Index::ALL[self.index];
-            let (adds, removals) = self.rest_of(index, layers);
             let table = store.tables().indexes[self.index];
             let mut weave = Weave { table, width: index.width(), bytes: store.block_bytes() };
-            match weave.run(txn, &adds, removals, &mut blocks_left)? {
-                Some(from) => {
-                    self.from = from;
-                    return Ok(false);
-                }
+            let window = self.window(index, layers);
+            match weave.run(txn, &window.adds, window.removals, &mut blocks_left)?.or(window.end) {
+                Some(from) => self.from = from,
                 None => {
                     self.index += 1;
                     self.from = Entry::MIN;
                 }
+            }
+            if blocks_left == 0 {
+                return Ok(false);
             }
         }
         self.finish(store, txn, layers)?;
         Ok(true)
     }
 
-    /// Returns what is still to be added to and removed from an index.
-    fn rest_of(&self, index: Index, layers: &Layers) -> (Vec<Entry>, &[Entry]) {
-        let dead: HashSet<u64, foldhash::fast::RandomState> = layers.dead.iter().copied().collect();
-        let is_living = |entry: &&Entry| !dead.contains(&index.seq(entry).0);
+    /// Returns what is next to be added to and removed from an index.
+    fn window(&self, index: Index, layers: &Layers) -> Window<'_> {
         let adds: &[Entry] = self.frozen.runs(index).first().map_or(&[], |run| run);
-        let done = adds.partition_point(|entry| *entry < self.from);
-        let adds = adds[done..].iter().filter(is_living).copied().collect();
+        let adds = &adds[adds.partition_point(|entry| *entry < self.from)..];
+        let (adds, later) = adds.split_at(adds.len().min(ADDS_PER_WINDOW));
         let removals = &self.removals[index as usize];
-        let done = removals.partition_point(|entry| *entry < self.from);
-        (adds, &removals[done..])
+        let removals = &removals[removals.partition_point(|entry| *entry < self.from)..];
+        let end = later.first().copied();
+        let (removals, _) = split(removals, end.as_ref(), usize::MAX);
+        let is_living = |entry: &&Entry| !layers.is_dead(index.seq(entry));
+        Window { adds: adds.iter().filter(is_living).copied().collect(), removals, end }
     }
 
     /// Moves the merge mark and removes the dead records.
@@ -150,8 +150,22 @@ impl Merge {
     }
 }
 
-/// Blocks that one step may touch: some tens of megabytes, some tens of milliseconds.
-const BLOCKS_PER_STEP: usize = 4096;
+/// The part of an index's entries that is woven in next.
+struct Window<'m> {
+    adds: Vec<Entry>,
+    removals: &'m [Entry],
+    /// Where the next window starts.
+    end: Option<Entry>,
+}
+
+/// Blocks that one step may touch: about a megabyte, some milliseconds.
+///
+/// It also bounds what a step frees. LMDB keeps freed pages in one row per transaction, and a
+/// commit that takes a page from such a row writes what is left of it: with long rows even the
+/// smallest commit would write hundreds of kilobytes.
+const BLOCKS_PER_STEP: usize = 256;
+/// Entries looked at at once; more than most steps need.
+const ADDS_PER_WINDOW: usize = 32_768;
 
 /// Weaves sorted entries into the blocks of one table.
 struct Weave {
