@@ -13,6 +13,7 @@ use std::sync::Arc;
 use heed::{PutFlags, RwTxn};
 
 use super::block::{Block, cut, pack};
+use super::cells::Update;
 use super::env::{META_LAST, META_MERGED, META_TOTALS, Store, Table, damaged, totals_bytes};
 use super::error::StoreError;
 use super::key::{Entry, Index, entries_of};
@@ -124,7 +125,7 @@ impl Merge {
         (adds, &removals[done..])
     }
 
-    /// Moves the merge mark and removes the dead records.
+    /// Moves the merge mark, brings the fingerprints up to it and removes the dead records.
     fn finish(
         &self,
         store: &Store,
@@ -132,6 +133,10 @@ impl Merge {
         layers: &mut Layers,
     ) -> Result<(), StoreError> {
         let tables = store.tables();
+        let base = Layers { dead: layers.dead.clone(), last: self.last, ..Layers::default() };
+        let died_since = layers.young.removed();
+        let frozen = &*self.frozen;
+        Update { store, frozen, base: &base, died_since }.run(txn)?;
         for seq in &self.dead {
             tables.events.delete(txn, seq).map_err(StoreError::of_write)?;
             tables.dead.delete(txn, &seq.to_be_bytes()).map_err(StoreError::of_write)?;
@@ -150,8 +155,9 @@ impl Merge {
     }
 }
 
-/// Blocks that one step may touch: some tens of megabytes, some tens of milliseconds.
-const BLOCKS_PER_STEP: usize = 4096;
+/// Blocks that one step may touch: some tens of megabytes, some tens of milliseconds. Few in tests,
+/// so that commits come between.
+const BLOCKS_PER_STEP: usize = if cfg!(test) { 3 } else { 4096 };
 
 /// Weaves sorted entries into the blocks of one table.
 struct Weave {
