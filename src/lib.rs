@@ -12,6 +12,7 @@ pub mod seq;
 pub mod sys;
 
 pub mod nostr;
+pub mod reconcile;
 
 pub mod fanout;
 pub mod store;

@@ -192,3 +192,25 @@ fn a_quiet_author_under_a_popular_tag_costs_what_the_author_costs() {
     let touched: u64 = report.plans.iter().map(|plan| plan.entries).sum();
     assert!(touched < 2_000, "{report}");
 }
+
+#[test]
+fn an_addressable_event_is_found_by_each_of_its_d_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let json = serde_json::json!({
+        "id": "0".repeat(64), "pubkey": author(1), "kind": 30_023, "content": "",
+        "tags": [["d", "first"], ["d", "second"]], "created_at": 1, "sig": "0".repeat(128),
+    });
+    let mut event = Event::parse(json.to_string().as_bytes()).unwrap();
+    event.id = crate::nostr::verify::event_id(&event.view());
+    let verified = Verifier::new().verify_id_only(event).unwrap();
+    Writer::new(store.clone()).commit(&[verified], 0).unwrap();
+    for value in ["first", "second"] {
+        let filter = serde_json::json!({
+            "authors": [author(1)], "kinds": [30_023], "#d": [value],
+        });
+        let filter = Filter::parse(filter.to_string().as_bytes()).unwrap();
+        let snapshot = store.snapshot().unwrap();
+        assert_eq!(find_all(&snapshot, &filter, &|_| true).unwrap().len(), 1, "{value}");
+    }
+}

@@ -1,13 +1,16 @@
-//! Checking a store: that records and index entries imply each other (I4).
+//! Checking a store: that records and index entries imply each other (I4), and that fingerprints
+//! are those of the records.
 
 use serde::Serialize;
 
 use super::block::Block;
-use super::env::{Store, Table};
+use super::cells::Leaves;
+use super::env::{DEAD_UNCOUNTED, META_MERGED, Store, Table, read_seq};
 use super::error::StoreError;
 use super::key::{Entry, Index, entries_of};
 use super::record;
 use super::snapshot::Snapshot;
+use super::sums::is_set_aside;
 use crate::nostr::Verifier;
 use crate::seq::Seq;
 
@@ -40,7 +43,7 @@ impl CheckReport {
 
 const EXAMPLES_MAX: usize = 20;
 
-/// Reads every record and every index entry and holds them against each other.
+/// Reads every record, index entry and fingerprint and holds them against each other.
 ///
 /// `progress` is called now and then with the rows done and the rows there are.
 ///
@@ -62,7 +65,9 @@ pub fn check(store: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckR
     for table in &store.tables().indexes {
         check.rows += table.len(snapshot.txn())?;
     }
-    check.records(progress)?;
+    let mut leaves = Leaves::read(store, snapshot.txn())?;
+    check.records(&mut leaves, progress)?;
+    check.fingerprints(&leaves);
     for index in Index::ALL {
         check.index(index, progress)?;
     }
@@ -82,7 +87,12 @@ struct Check<'c> {
 
 impl Check<'_> {
     /// From the records to their entries.
-    fn records(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+    fn records(
+        &mut self,
+        leaves: &mut Leaves,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), StoreError> {
+        let merged = read_seq(self.store.tables(), self.snapshot.txn(), META_MERGED)?;
         let mut entries: Vec<(usize, Entry)> = Vec::new();
         for row in self.store.tables().events.iter(self.snapshot.txn())? {
             self.tick(progress);
@@ -98,6 +108,9 @@ impl Check<'_> {
             self.report.records += 1;
             if self.verifier.check_id(&event).is_err() {
                 self.report.fault(|| format!("event {}: its id is not its hash", seq.0));
+            }
+            if seq <= merged && !is_set_aside(&event) && !self.is_uncounted(seq)? {
+                leaves.take(event.created_at, &event.id.0);
             }
             entries.clear();
             entries_of(self.store.salt(), &event, seq, &mut |index, entry| {
@@ -119,6 +132,19 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether an event is dead and already out of totals and sums.
+    fn is_uncounted(&self, seq: Seq) -> Result<bool, StoreError> {
+        let row = self.store.tables().dead.get(self.snapshot.txn(), &seq.0.to_be_bytes())?;
+        Ok(row == Some(DEAD_UNCOUNTED))
+    }
+
+    /// What the records have left of the fingerprints.
+    fn fingerprints(&mut self, leaves: &Leaves) {
+        for first in leaves.unequal.iter().copied().chain(leaves.rest()) {
+            self.report.fault(|| format!("fingerprints: wrong for events from second {first} on"));
+        }
     }
 
     /// Returns whether an entry stands in the blocks.

@@ -99,6 +99,12 @@ fn copy(old: &Store, new: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<
         let (key, value) = row?;
         to.meta.put(&mut txn, key, value).map_err(StoreError::of_write)?;
     }
+    for row in from.fingerprints.iter(&reading)? {
+        let (key, value) = row?;
+        to.fingerprints
+            .put_with_flags(&mut txn, PutFlags::APPEND, key, value)
+            .map_err(StoreError::of_write)?;
+    }
     let mut pending = 0;
     for row in from.events.iter(&reading)? {
         let (key, value) = row?;

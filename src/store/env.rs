@@ -19,6 +19,7 @@ use super::key::{Index, Salt};
 use super::overlay::{Collected, Layers};
 use super::record;
 use super::snapshot::{Snapshot, View};
+use super::sums::Mark;
 use crate::seq::Seq;
 
 /// The version of the layout that this program reads and writes (schema/FORMAT.md, "Versions").
@@ -54,6 +55,7 @@ pub(super) struct Tables {
     pub(super) events: Log,
     pub(super) dead: Table,
     pub(super) meta: Database<'static, Str, Bytes>,
+    pub(super) fingerprints: Table,
     pub(super) indexes: [Table; Index::ALL.len()],
 }
 
@@ -237,27 +239,31 @@ impl Store {
     fn apply_log(&self, txn: &RoTxn<'_>, id: usize, mut layers: Layers) -> Result<(), StoreError> {
         let tables = self.tables();
         for row in tables.dead.iter(txn)? {
-            let (key, _) = row?;
+            let (key, value) = row?;
             let seq = seq_of(key)?;
-            if seq > layers.last {
+            if seq > layers.last || value == DEAD_UNCOUNTED {
                 layers.dead.insert(seq.0);
             } else if !layers.is_dead(seq) {
-                let kind = record::kind_at(tables, txn, seq)?;
-                layers.bury(seq, kind);
+                let event = record::dead_at(tables, txn, seq)?;
+                layers.bury(seq, event.kind.0, Mark::of(&event, seq));
             }
         }
         let mut collected = Collected::default();
+        let mut dead = Vec::new();
         for row in tables.events.range(txn, &(layers.last.0 + 1..))? {
             let (seq, value) = row?;
             let seq = Seq(seq);
             let event = record::decode(value, seq)?;
             collected.add(&self.inner.salt, &event, seq);
-            if !layers.is_dead(seq) {
+            if layers.is_dead(seq) {
+                dead.extend(Mark::of(&event, seq));
+            } else {
                 layers.count_in(event.kind.0);
             }
             layers.last = seq;
         }
         layers.young.add(&mut collected);
+        layers.young.remove(&mut dead);
         layers.last = layers.last.max(read_seq(tables, txn, META_LAST)?);
         layers.transaction = id;
         self.publish(layers);
@@ -276,6 +282,8 @@ pub(super) const META_MERGED: &str = "merged";
 pub(super) const META_LAST: &str = "last";
 /// Living events by kind at the last merge.
 pub(super) const META_TOTALS: &str = "totals";
+/// The value in `dead` of an event that totals and sums no longer count.
+pub(super) const DEAD_UNCOUNTED: &[u8] = &[1];
 const META_FORMAT: &str = "format";
 const META_SALT: &str = "salt";
 
@@ -392,13 +400,14 @@ fn open_tables(env: &Env<WithoutTls>, path: &Path) -> Result<Tables, StoreError>
                 .create(txn)?,
             open.create_database::<Bytes, Bytes>(txn, Some("dead"))?,
             open.create_database::<Str, Bytes>(txn, Some("meta"))?,
+            open.create_database::<Bytes, Bytes>(txn, Some("fingerprints"))?,
             indexes,
         );
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(opened))
     })?;
-    let (events, dead, meta, indexes) = opened.unwrap_commit();
+    let (events, dead, meta, fingerprints, indexes) = opened.unwrap_commit();
     let indexes = indexes.map(|table| table.expect("every index was created"));
-    Ok(Tables { events, dead, meta, indexes })
+    Ok(Tables { events, dead, meta, fingerprints, indexes })
 }
 
 /// Returns whether the file has our table of meta rows.

@@ -69,6 +69,7 @@ pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
         size("events", tables.events.stat(txn)?),
         size("dead", tables.dead.stat(txn)?),
         size("meta", tables.meta.stat(txn)?),
+        size("fingerprints", tables.fingerprints.stat(txn)?),
     ];
     for index in Index::ALL {
         sizes.push(size(index.name(), tables.indexes[index as usize].stat(txn)?));

@@ -4,15 +4,18 @@
 //! the block, weave the new entries in, leave the dead ones out, cut, write. Each step is a
 //! transaction of bounded size, so that commits go on in between. Steps are idempotent (an entry
 //! names its event, so adding or removing it twice is the same as once), so after a crash the
-//! merge simply starts over: the merge mark moves only in the last step, together with the
-//! removal of the dead records.
+//! merge simply starts over: the merge mark moves only when all entries are in place. Then the
+//! records of the dead are removed, in small steps too.
 
 use std::sync::Arc;
 
 use heed::{PutFlags, RwTxn};
 
 use super::block::{Block, cut, pack};
-use super::env::{META_LAST, META_MERGED, META_TOTALS, Store, Table, damaged, totals_bytes};
+use super::cells::Update;
+use super::env::{
+    DEAD_UNCOUNTED, META_LAST, META_MERGED, META_TOTALS, Store, Table, damaged, totals_bytes,
+};
 use super::error::StoreError;
 use super::key::{Entry, Index, entries_of};
 use super::overlay::{Layers, Overlay};
@@ -29,7 +32,7 @@ pub(super) struct Merge {
     removals: [Vec<Entry>; Index::ALL.len()],
     totals: Vec<u8>,
     last: Seq,
-    /// Where the next step starts.
+    /// Where the next step starts; beyond the indexes, the mark has moved.
     index: usize,
     from: Entry,
 }
@@ -84,6 +87,9 @@ impl Merge {
         txn: &mut RwTxn<'_>,
         layers: &mut Layers,
     ) -> Result<bool, StoreError> {
+        if self.index > Index::ALL.len() {
+            return self.remove_dead(store, txn, layers);
+        }
         let is_ours = layers.frozen.as_ref().is_some_and(|now| Arc::ptr_eq(now, &self.frozen));
         if !is_ours {
             // Another process has merged meanwhile, and the layers were built anew.
@@ -107,8 +113,9 @@ impl Merge {
                 return Ok(false);
             }
         }
-        self.finish(store, txn, layers)?;
-        Ok(true)
+        self.move_mark(store, txn, layers)?;
+        self.index += 1;
+        Ok(self.dead.is_empty())
     }
 
     /// Returns what is next to be added to and removed from an index.
@@ -124,18 +131,22 @@ impl Merge {
         Window { adds: adds.iter().filter(is_living).copied().collect(), removals, end }
     }
 
-    /// Moves the merge mark and removes the dead records.
-    fn finish(
+    /// Moves the merge mark and brings totals and fingerprints up to it.
+    fn move_mark(
         &self,
         store: &Store,
         txn: &mut RwTxn<'_>,
         layers: &mut Layers,
     ) -> Result<(), StoreError> {
         let tables = store.tables();
+        let base = Layers { dead: layers.dead.clone(), last: self.last, ..Layers::default() };
+        let died_since = layers.young.removed();
+        let frozen = &*self.frozen;
+        Update { store, frozen, base: &base, died_since }.run(txn)?;
         for seq in &self.dead {
-            tables.events.delete(txn, seq).map_err(StoreError::of_write)?;
-            tables.dead.delete(txn, &seq.to_be_bytes()).map_err(StoreError::of_write)?;
-            layers.dead.remove(seq);
+            // From here on they are in no entry, total or sum; only their records are left.
+            let put = tables.dead.put(txn, &seq.to_be_bytes(), DEAD_UNCOUNTED);
+            put.map_err(StoreError::of_write)?;
         }
         for (name, value) in [
             (META_MERGED, self.last.0.to_be_bytes().as_slice()),
@@ -147,6 +158,24 @@ impl Merge {
         layers.frozen = None;
         layers.merged = self.last;
         Ok(())
+    }
+
+    /// Removes some of the dead records, newest first; returns whether all are gone.
+    fn remove_dead(
+        &mut self,
+        store: &Store,
+        txn: &mut RwTxn<'_>,
+        layers: &mut Layers,
+    ) -> Result<bool, StoreError> {
+        layers.changes += 1;
+        let left = self.dead.len().saturating_sub(RECORDS_PER_STEP);
+        for seq in self.dead.drain(left..) {
+            let tables = store.tables();
+            tables.events.delete(txn, &seq).map_err(StoreError::of_write)?;
+            tables.dead.delete(txn, &seq.to_be_bytes()).map_err(StoreError::of_write)?;
+            layers.dead.remove(&seq);
+        }
+        Ok(self.dead.is_empty())
     }
 }
 
@@ -163,7 +192,9 @@ struct Window<'m> {
 /// It also bounds what a step frees. LMDB keeps freed pages in one row per transaction, and a
 /// commit that takes a page from such a row writes what is left of it: with long rows even the
 /// smallest commit would write hundreds of kilobytes.
-const BLOCKS_PER_STEP: usize = 256;
+const BLOCKS_PER_STEP: usize = if cfg!(test) { 3 } else { 256 };
+/// Dead records that one step may remove; each may lie on a page of its own.
+const RECORDS_PER_STEP: usize = if cfg!(test) { 5 } else { 256 };
 /// Entries looked at at once; more than most steps need.
 const ADDS_PER_WINDOW: usize = 32_768;
 

@@ -13,13 +13,14 @@
 //! policy. The layout byte by byte, the commit and what each kind of crash can and cannot do:
 //! `schema/FORMAT.md`.
 //!
-//! Reading order: `key`, `block`, `overlay`, `env`, `record`, `snapshot`, `scan`, `rules`, `fresh`,
-//! `write`, `merge`, `check`, `compact`, `info`.
+//! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `record`, `snapshot`, `scan`, `cells`,
+//! `time_tree`, `rules`, `fresh`, `write`, `merge`, `check`, `compact`, `info`.
 
 mod key;
 
 mod block;
 mod overlay;
+mod sums;
 
 mod env;
 mod error;
@@ -27,6 +28,9 @@ mod record;
 
 mod scan;
 mod snapshot;
+
+mod cells;
+mod time_tree;
 
 mod fresh;
 mod merge;
@@ -51,4 +55,7 @@ pub use self::rules::Outcome;
 pub(crate) use self::scan::{Found, Scan};
 pub use self::snapshot::Snapshot;
 pub(crate) use self::snapshot::View;
+pub(crate) use self::sums::Extra;
+pub use self::sums::KINDS_SET_ASIDE;
+pub(crate) use self::time_tree::{TimeTree, TreeError};
 pub use self::write::{Committed, Writer};

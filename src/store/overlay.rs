@@ -13,6 +13,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use super::key::{Entry, Index, Salt, entries_of};
+use super::sums::{KINDS_SET_ASIDE, Mark, Runs};
 use crate::nostr::EventRef;
 use crate::seq::Seq;
 
@@ -24,6 +25,9 @@ pub(super) type Run = Arc<[Entry]>;
 pub(super) struct Overlay {
     /// For each index its runs, each less than half as long as the one before.
     runs: [Vec<Run>; Index::ALL.len()],
+    /// Sums of the events, and of those that died meanwhile, whether of this stretch or older.
+    added: Runs,
+    removed: Runs,
     events: u64,
     entries: u64,
 }
@@ -32,6 +36,7 @@ impl Overlay {
     /// Adds the entries that were collected, and empties the collection.
     pub(super) fn add(&mut self, batch: &mut Collected) {
         self.events += std::mem::take(&mut batch.events);
+        self.added.add(&mut batch.marks);
         for (runs, entries) in self.runs.iter_mut().zip(&mut batch.entries) {
             if entries.is_empty() {
                 continue;
@@ -59,6 +64,21 @@ impl Overlay {
     /// Returns the runs of one index, longest first.
     pub(super) fn runs(&self, index: Index) -> &[Run] {
         &self.runs[index as usize]
+    }
+
+    /// Takes events that have died out of the sums.
+    pub(super) fn remove(&mut self, marks: &mut Vec<Mark>) {
+        self.removed.add(marks);
+    }
+
+    /// Returns the sums of the events.
+    pub(super) fn added(&self) -> &Runs {
+        &self.added
+    }
+
+    /// Returns the sums of events that died since the stretch began.
+    pub(super) fn removed(&self) -> &Runs {
+        &self.removed
     }
 
     /// Returns how many entries there are.
@@ -117,6 +137,7 @@ fn joined(a: &[Entry], b: &[Entry]) -> Vec<Entry> {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     entries: [Vec<Entry>; Index::ALL.len()],
+    marks: Vec<Mark>,
     events: u64,
 }
 
@@ -124,9 +145,14 @@ impl Collected {
     /// Collects the entries of one event.
     pub(super) fn add(&mut self, salt: &Salt, event: &EventRef<'_>, seq: Seq) {
         self.events += 1;
+        let mut is_set_aside = KINDS_SET_ASIDE.contains(&event.kind.0);
         entries_of(salt, event, seq, &mut |index, entry| {
             self.entries[index as usize].push(entry);
+            is_set_aside |= index == Index::ByExpiry;
         });
+        if !is_set_aside {
+            self.marks.push(Mark::new(event, seq));
+        }
     }
 }
 
@@ -167,18 +193,22 @@ impl Layers {
         *self.totals.entry(kind).or_insert(0) += 1;
     }
 
-    /// Marks an event dead; returns false if it was already.
-    pub(super) fn bury(&mut self, seq: Seq, kind: u16) -> bool {
-        if self.dead.insert(seq.0).is_some() {
-            return false;
-        }
+    /// Returns what belongs to the blocks alone, up to the merge mark.
+    pub(super) fn base(&self) -> Layers {
+        let (dead, merged) = (self.dead.clone(), self.merged);
+        Layers { dead, merged, last: merged, ..Layers::default() }
+    }
+
+    /// Marks a living event dead and takes it out of the totals and sums.
+    pub(super) fn bury(&mut self, seq: Seq, kind: u16, mark: Option<Mark>) {
+        self.dead.insert(seq.0);
+        self.young.remove(&mut Vec::from_iter(mark));
         let left = self.totals.get(&kind).copied().unwrap_or(0).saturating_sub(1);
         if left == 0 {
             self.totals.remove(&kind);
         } else {
             self.totals.insert(kind, left);
         }
-        true
     }
 }
 

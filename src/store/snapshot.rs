@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use heed::{RoTxn, WithoutTls};
 
-use super::env::Store;
+use super::env::{META_MERGED, Store, read_seq};
 use super::error::StoreError;
 use super::key::{Range, Salt};
 use super::overlay::Layers;
@@ -94,6 +94,11 @@ impl<'s> Snapshot<'s> {
     /// Returns how many events wait in memory to be merged into the index blocks.
     pub fn unmerged(&self) -> u64 {
         self.layers.overlays().map(super::overlay::Overlay::events).sum()
+    }
+
+    /// Returns whether no merge has ended between taking the layers and the transaction.
+    pub(super) fn is_at_merge_mark(&self) -> Result<bool, StoreError> {
+        Ok(read_seq(self.store.tables(), &self.txn, META_MERGED)? == self.layers.merged)
     }
 
     pub(super) fn layers(&self) -> &Layers {

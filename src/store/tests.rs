@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::{CheckReport, Durability, Outcome, Store, StoreError, StoreOptions, Writer, check};
-use super::{compact, info};
+use super::{Extra, KINDS_SET_ASIDE, TimeTree, compact, info};
 use crate::nostr::{Event, EventId, Kind, KindClass, PublicKey, Signature, Verified, Verifier};
+use crate::reconcile::{Item, Items, SortedItems};
 use crate::seq::Seq;
 
 fn options() -> StoreOptions {
@@ -205,9 +206,71 @@ fn same(store: &Store, model: &Model) {
         assert_eq!(count, of_kind as u64, "kind {kind}");
     }
     assert_whole(store);
+    same_sums(store, &model.living);
     let info = info(store).unwrap();
     assert_eq!(info.oldest, model.living.iter().map(|event| event.created_at).min());
     assert_eq!(info.newest, model.living.iter().map(|event| event.created_at).max());
+}
+
+/// Compares the tree of sums with a vector, at every place and for some ranges.
+fn same_sums(store: &Store, living: &[Event]) {
+    let is_plain = |event: &&Event| {
+        event.view().expiration().is_none() && !KINDS_SET_ASIDE.contains(&event.kind.0)
+    };
+    let item = |event: &Event| Item { timestamp: event.created_at, id: event.id.0 };
+    let (plain, aside): (Vec<_>, Vec<_>) = living.iter().partition(is_plain);
+    let aside: Vec<Item> = aside.into_iter().step_by(2).map(item).collect();
+    let mut expected = SortedItems::new(plain.into_iter().map(item).chain(aside.clone()).collect());
+    let snapshot = store.snapshot().unwrap();
+    let extra = Extra::new(&aside);
+    let mut tree = TimeTree::new(&snapshot, &extra).unwrap();
+    let items = expected.as_slice().to_vec();
+    assert_eq!(tree.count().unwrap(), items.len());
+    for (index, item) in items.iter().enumerate() {
+        assert_eq!(tree.item(index).unwrap(), *item);
+        let Ok(sum) = expected.sum(0, index);
+        assert_eq!(tree.sum(0, index).unwrap(), sum, "the first {index}");
+    }
+    let mut random = fastrand::Rng::with_seed(items.len() as u64);
+    for _ in 0..100 {
+        let (a, b) = (random.usize(..=items.len()), random.usize(..=items.len()));
+        let Ok(sum) = expected.sum(a.min(b), a.max(b));
+        assert_eq!(tree.sum(a.min(b), a.max(b)).unwrap(), sum, "{a} to {b}");
+        let mut bound = Item::at(random.u64(990..1050));
+        random.fill(&mut bound.id[..2]);
+        let bounds = [bound, Item::at(bound.timestamp), Item::at(bound.timestamp << 40)];
+        for bound in bounds.into_iter().chain(items.get(a).copied()) {
+            let Ok(rank) = expected.lower_bound(&bound);
+            assert_eq!(tree.lower_bound(&bound).unwrap(), rank);
+        }
+    }
+}
+
+#[test]
+fn sums_are_right_for_any_time_an_event_may_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut writer = Writer::new(store.clone());
+    let mut random = fastrand::Rng::with_seed(40);
+    let mut living = Vec::new();
+    for round in 0..20 {
+        let batch: Vec<Verified> = (0..50)
+            .map(|number| {
+                let near = [0, 1_700_000_000, (1 << 40) - 5, 1 << 40, 1 << 52];
+                let time = *random.choice(&near).unwrap() + random.u64(..10);
+                event(1, 1, time, &[], &format!("{round} {number}"))
+            })
+            .collect();
+        writer.commit(&batch, 0).unwrap();
+        living.extend(batch.into_iter().map(Verified::into_event));
+        if round % 3 == 0 {
+            let _ = writer.maintain(true).unwrap();
+        }
+        same_sums(&store, &living);
+    }
+    while writer.maintain(true).unwrap() {}
+    same_sums(&store, &living);
+    assert_whole(&store);
 }
 
 #[test]

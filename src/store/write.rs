@@ -16,6 +16,7 @@ use super::merge::Merge;
 use super::overlay::{Collected, Layers};
 use super::record::Encoder;
 use super::rules::{Decision, Outcome, decide, is_expired};
+use super::sums::Mark;
 use crate::nostr::{EventRef, Kind, KindClass, Verified};
 use crate::seq::Seq;
 
@@ -124,8 +125,8 @@ impl Writer {
         self.collected.add(store.salt(), event, seq);
         self.recent.remember(seq);
         layers.count_in(event.kind.0);
-        for (seq, kind) in dead {
-            bury(store, txn, layers, seq, kind)?;
+        for (seq, _) in dead {
+            bury(store, txn, layers, seq)?;
         }
         Ok(Outcome::Stored(seq))
     }
@@ -141,10 +142,7 @@ impl Writer {
         let transaction = transact(&store, |txn, layers| {
             self.recent.follow(&store, txn, layers)?;
             for seq in seqs {
-                let kind = store.view(txn, layers).by_seq(*seq)?.map(|event| event.kind.0);
-                if let Some(kind) = kind {
-                    buried += u64::from(bury(&store, txn, layers, *seq, kind)?);
-                }
+                buried += u64::from(bury(&store, txn, layers, *seq)?);
             }
             Ok(())
         })?;
@@ -268,11 +266,10 @@ fn bury(
     txn: &mut RwTxn<'_>,
     layers: &mut Layers,
     seq: Seq,
-    kind: u16,
 ) -> Result<bool, StoreError> {
-    if !layers.bury(seq, kind) {
-        return Ok(false);
-    }
+    let Some(event) = store.view(txn, layers).by_seq(seq)? else { return Ok(false) };
+    let (kind, mark) = (event.kind.0, Mark::of(&event, seq));
+    layers.bury(seq, kind, mark);
     layers.changes += 1;
     store.tables().dead.put(txn, &seq.0.to_be_bytes(), &[]).map_err(StoreError::of_write)?;
     Ok(true)

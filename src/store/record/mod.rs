@@ -63,11 +63,15 @@ pub(super) fn decode(bytes: &[u8], seq: Seq) -> Result<EventRef<'_>, StoreError>
     })
 }
 
-/// Returns the kind of a stored event.
-pub(super) fn kind_at(tables: &Tables, txn: &RoTxn<'_>, seq: Seq) -> Result<u16, StoreError> {
+/// Returns an event that is marked dead; its record is removed together with the mark.
+pub(super) fn dead_at<'t>(
+    tables: &Tables,
+    txn: &'t RoTxn<'_>,
+    seq: Seq,
+) -> Result<EventRef<'t>, StoreError> {
     let bytes = tables
         .events
         .get(txn, &seq.0)?
         .ok_or_else(|| damaged(&format!("event {}, which is marked dead", seq.0)))?;
-    Ok(decode(bytes, seq)?.kind.0)
+    decode(bytes, seq)
 }
