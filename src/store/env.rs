@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use heed::byteorder::NativeEndian;
@@ -15,6 +15,7 @@ use heed::{
 use imbl::OrdMap;
 
 use super::error::StoreError;
+use super::extend::Extension;
 use super::key::{Index, Salt};
 use super::overlay::{Collected, Layers};
 use super::record;
@@ -59,6 +60,14 @@ pub(super) struct Tables {
     pub(super) indexes: [Table; Index::ALL.len()],
 }
 
+/// What belongs to the one who writes.
+#[derive(Debug, Default)]
+pub(super) struct Writing {
+    /// Whether a commit has failed, so that nothing more is written (I9).
+    pub(super) is_poisoned: bool,
+    extension: Extension,
+}
+
 /// A store: events, their indexes, and the memory that belongs to them. A clone is a reference.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -71,8 +80,10 @@ struct Inner {
     tables: Tables,
     salt: Salt,
     layers: ArcSwap<Layers>,
-    /// Held by the one who may write (I1); true once a commit has failed.
-    writer: Mutex<bool>,
+    /// Held by the one who may write (I1).
+    writer: Mutex<Writing>,
+    /// The data file.
+    file: File,
     page_bytes: usize,
     path: PathBuf,
     /// Shared lock on the folder for as long as the store is open; `compact` takes it alone.
@@ -101,13 +112,15 @@ impl Store {
         let tables = open_tables(&env, path)?;
         let salt = open_meta(&env, &tables, path, options)?;
         let page_bytes = env.unnamed_database_stat().page_size as usize;
+        let file = File::options().write(true).open(path.join(DATA_FILE)).map_err(io)?;
         let store = Store {
             inner: Arc::new(Inner {
                 env,
                 tables,
                 salt,
                 layers: ArcSwap::default(),
-                writer: Mutex::new(false),
+                writer: Mutex::default(),
+                file,
                 page_bytes,
                 path: path.canonicalize().map_err(io)?,
                 _lock: lock,
@@ -125,7 +138,12 @@ impl Store {
             tables: self.inner.tables,
             salt: self.inner.salt,
             layers: ArcSwap::default(),
-            writer: Mutex::new(false),
+            writer: Mutex::default(),
+            file: self
+                .inner
+                .file
+                .try_clone()
+                .map_err(|source| StoreError::Io { path: self.inner.path.clone(), source })?,
             page_bytes: self.inner.page_bytes,
             path: self.inner.path.clone(),
             _lock: lock_folder(&self.inner.path)?,
@@ -203,14 +221,23 @@ impl Store {
         self.inner.layers.store(Arc::new(layers));
     }
 
-    /// Takes the right to write and to replace the layers; the value tells whether it is poisoned.
-    pub(super) fn writing(&self) -> std::sync::MutexGuard<'_, bool> {
+    /// Takes the right to write and to replace the layers.
+    pub(super) fn writing(&self) -> MutexGuard<'_, Writing> {
         self.inner.writer.lock().unwrap_or_else(|poisoned| {
             // A panic while writing: nothing more is written by this process (I9).
             let mut guard = poisoned.into_inner();
-            *guard = true;
+            guard.is_poisoned = true;
             guard
         })
+    }
+
+    /// Lengthens the data file for a transaction that has just begun and may need `pages`.
+    pub(super) fn extend(&self, writing: &mut Writing, pages: u64) -> Result<(), StoreError> {
+        let info = self.inner.env.info();
+        let last = info.last_page_number as u64;
+        let room = (info.map_size / self.inner.page_bytes) as u64 - last;
+        let pages = (pages + PAGES_MORE).min(room.saturating_sub(1));
+        writing.extension.reach(&self.inner.file, last, pages, self.inner.page_bytes)
     }
 
     /// Brings the layers up to what `txn` sees, which is the state after transaction `id`.
@@ -282,6 +309,8 @@ pub(super) const META_MERGED: &str = "merged";
 pub(super) const META_LAST: &str = "last";
 /// Living events by kind at the last merge.
 pub(super) const META_TOTALS: &str = "totals";
+/// Pages by which the file is lengthened beyond what is needed at once.
+const PAGES_MORE: u64 = 64;
 /// The value in `dead` of an event that totals and sums no longer count.
 pub(super) const DEAD_UNCOUNTED: &[u8] = &[1];
 const META_FORMAT: &str = "format";

@@ -13,7 +13,7 @@
 //! policy. The layout byte by byte, the commit and what each kind of crash can and cannot do:
 //! `schema/FORMAT.md`.
 //!
-//! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `record`, `snapshot`, `scan`, `cells`,
+//! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `extend`, `record`, `snapshot`, `scan`, `cells`,
 //! `time_tree`, `rules`, `fresh`, `write`, `merge`, `check`, `compact`, `info`.
 
 mod key;
@@ -24,6 +24,7 @@ mod sums;
 
 mod env;
 mod error;
+mod extend;
 mod record;
 
 mod scan;

@@ -68,7 +68,9 @@ impl Writer {
         let store = self.store.clone();
         let mut outcomes = Vec::with_capacity(batch.len());
         let mut before = Seq::ZERO;
-        let transacted = transact(&store, |txn, layers| {
+        let bytes: usize = batch.iter().map(|event| event.event().memory_bytes()).sum();
+        let pages = (bytes / store.page_bytes()) as u64 * 5 / 4;
+        let transacted = transact(&store, pages, |txn, layers| {
             before = layers.last;
             self.collected = Collected::default();
             self.recent.follow(&store, txn, layers)?;
@@ -139,7 +141,7 @@ impl Writer {
     pub fn bury(&mut self, seqs: &[Seq]) -> Result<u64, StoreError> {
         let store = self.store.clone();
         let mut buried = 0;
-        let transaction = transact(&store, |txn, layers| {
+        let transaction = transact(&store, 0, |txn, layers| {
             self.recent.follow(&store, txn, layers)?;
             for seq in seqs {
                 buried += u64::from(bury(&store, txn, layers, *seq)?);
@@ -196,7 +198,7 @@ impl Writer {
         let Some(merge) = &mut self.merge else { return Ok(false) };
         let store = self.store.clone();
         let mut is_done = false;
-        let transaction = transact(&store, |txn, layers| {
+        let transaction = transact(&store, PAGES_PER_MERGE_STEP, |txn, layers| {
             self.recent.follow(&store, txn, layers)?;
             is_done = merge.step(&store, txn, layers)?;
             Ok(())
@@ -217,19 +219,25 @@ const MERGE_ENTRIES: u64 = 500_000;
 /// The same for loads: some hundreds of megabytes.
 const MERGE_ENTRIES_OF_LOAD: u64 = 3_000_000;
 
+/// Pages that a step of a merge may add to the file, about.
+const PAGES_PER_MERGE_STEP: u64 = 300;
+
 /// Runs `work` in a write transaction on layers that are up to date; commits and publishes.
 ///
-/// Returns the transaction, or nothing if nothing was changed.
+/// `pages` is about what it may add to the file. Returns the transaction, or nothing if nothing was
+/// changed.
 fn transact(
     store: &Store,
+    pages: u64,
     work: impl FnOnce(&mut RwTxn<'_>, &mut Layers) -> Result<(), StoreError>,
 ) -> Result<Option<usize>, StoreError> {
-    let mut is_poisoned = store.writing();
-    if *is_poisoned {
+    let mut writing = store.writing();
+    if writing.is_poisoned {
         return Err(StoreError::Poisoned);
     }
     let mut txn = store.env().write_txn()?;
     let transaction = txn.id();
+    store.extend(&mut writing, pages)?;
     store.catch_up(&txn, transaction - 1)?;
     let before = store.layers();
     let mut layers = Layers::clone(&before);
@@ -254,7 +262,7 @@ fn transact(
         Err(error) => {
             // A full map or disk is noticed before the meta page is touched; anything else may
             // have left the file and our memory of it apart (I9).
-            *is_poisoned = !matches!(error, StoreError::Full(_));
+            writing.is_poisoned = !matches!(error, StoreError::Full(_));
             Err(error)
         }
     }
