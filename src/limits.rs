@@ -19,6 +19,9 @@ pub const EVENT_BODY_BYTES_MAX: usize = u32::MAX as usize;
 /// The limit of the settings is not above this one.
 pub const MESSAGE_FILTERS_MAX: usize = 1024;
 
+/// How many keys one connection may prove to own (NIP-42).
+pub const SESSION_KEYS_MAX: usize = 64;
+
 /// How many public keys a verifier keeps in their parsed form; a power of two.
 pub const VERIFIER_KEYS_MAX: usize = 8192;
 

@@ -26,6 +26,16 @@ pub fn raise_open_file_limit(wanted: u64) -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Returns bytes that nobody can predict.
+pub fn random_bytes() -> [u8; 16] {
+    let mut bytes = [0_u8; 16];
+    // SAFETY: `bytes` is valid for writes of as many bytes as the call is told.
+    let failed = unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) };
+    // The call knows two errors: more than 256 bytes, and a system without the call.
+    assert_eq!(failed, 0, "16 random bytes can be had: {}", io::Error::last_os_error());
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +47,11 @@ mod tests {
         assert!(after >= before);
         assert_eq!(raise_open_file_limit(1).expect("the limit can be read"), after);
         assert!(core_count() >= 1);
+    }
+
+    #[test]
+    fn random_bytes_differ_each_time() {
+        let all: std::collections::HashSet<_> = (0..100).map(|_| random_bytes()).collect();
+        assert_eq!(all.len(), 100);
     }
 }

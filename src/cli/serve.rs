@@ -12,10 +12,12 @@ use super::open::open_or_create;
 use super::output::{grouped, say};
 use crate::config::settings::Level;
 use crate::config::{Flag, Settings};
-use crate::nostr::PublicKey;
+use crate::nostr::{PublicKey, RelayUrl};
 use crate::query::QueryLimits;
 use crate::server::{About, Server, ServerError, ServerSettings};
-use crate::session::{EventLimits, SessionLimits};
+use crate::session::{
+    Authentication, Commitment, EventLimits, OwnNames, RestrictedKinds, SessionLimits, WorkLimits,
+};
 use crate::store::Store;
 
 /// Serve the relay (the default command)
@@ -90,21 +92,53 @@ fn options(settings: &Settings) -> ServerSettings {
         connections_max: size_of(settings.server.max_connections),
         message_bytes_max: size_of(limits.max_message_bytes),
         outbound_bytes_max: size_of(limits.outbound_bytes_max),
-        session: SessionLimits {
-            subscriptions_max: size_of(limits.max_subscriptions),
-            filters_max: size_of(limits.max_filters),
-            event: EventLimits {
-                tags_max: size_of(limits.max_event_tags),
-                content_characters_max: size_of(limits.max_content_length),
-                past_secs_max: (limits.created_at_past_secs > 0)
-                    .then_some(limits.created_at_past_secs),
-                future_secs_max: (limits.created_at_future_secs > 0)
-                    .then_some(limits.created_at_future_secs),
-            },
-        },
+        session: session(settings),
         query: QueryLimits { default_limit: limits.default_limit, max_limit: limits.max_limit },
+        count_max: limits.max_count,
         about: about(settings),
     }
+}
+
+fn session(settings: &Settings) -> SessionLimits {
+    let limits = &settings.limits;
+    let required = settings.auth.required;
+    SessionLimits {
+        subscriptions_max: size_of(limits.max_subscriptions),
+        filters_max: size_of(limits.max_filters),
+        event: event(settings),
+        authentication: if required { Authentication::Required } else { Authentication::Optional },
+        restricted: RestrictedKinds::new(kinds(&settings.auth.restricted_kinds)),
+        names: own_names(settings),
+    }
+}
+
+fn event(settings: &Settings) -> EventLimits {
+    let (limits, policy) = (&settings.limits, &settings.policy);
+    let is_needed = policy.require_pow_commitment;
+    EventLimits {
+        tags_max: size_of(limits.max_event_tags),
+        content_characters_max: size_of(limits.max_content_length),
+        past_secs_max: (limits.created_at_past_secs > 0).then_some(limits.created_at_past_secs),
+        future_secs_max: (limits.created_at_future_secs > 0)
+            .then_some(limits.created_at_future_secs),
+        work: WorkLimits {
+            bits_min: u32::try_from(policy.min_pow_difficulty).unwrap_or(u32::MAX),
+            commitment: if is_needed { Commitment::Required } else { Commitment::Optional },
+        },
+        refused_kinds: kinds(&policy.refused_kinds).collect(),
+    }
+}
+
+/// Returns the addresses that mean this relay (NIP-42, NIP-62).
+pub(super) fn own_names(settings: &Settings) -> OwnNames {
+    let urls: Box<[RelayUrl]> =
+        settings.relay.url.iter().filter_map(|text| RelayUrl::parse(text)).collect();
+    if urls.is_empty() { OwnNames::Local(settings.server.listen) } else { OwnNames::Public(urls) }
+}
+
+/// Narrows numbers that the settings table bounds to kinds.
+fn kinds(numbers: &[u64]) -> impl Iterator<Item = u16> {
+    numbers.iter().filter_map(|number| u16::try_from(*number).ok())
 }
 
 fn about(settings: &Settings) -> About {

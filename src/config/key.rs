@@ -73,6 +73,10 @@ pub enum Range {
         /// Decides whether a text has the form.
         accepts: fn(&str) -> bool,
     },
+    /// `true` or `false`.
+    Truth,
+    /// A list, each item of which is in a range of its own.
+    ListOf(&'static Range),
 }
 
 impl Range {
@@ -86,13 +90,15 @@ impl Range {
                 format!("one of {}", quoted.join(", "))
             }
             Self::Form { described, .. } => (*described).to_owned(),
+            Self::Truth => "true or false".to_owned(),
+            Self::ListOf(item) => format!("a list, each item {}", item.describe()),
         }
     }
 
-    /// Returns whether a text is accepted; a range of integers accepts no text.
+    /// Returns whether a text is accepted; only ranges of text accept one.
     pub fn accepts_text(&self, text: &str) -> bool {
         match self {
-            Self::Integers(..) => false,
+            Self::Integers(..) | Self::Truth | Self::ListOf(_) => false,
             Self::Characters(min, max) => (*min..=*max).contains(&text.chars().count()),
             Self::OneOf(words) => words.contains(&text),
             Self::Form { accepts, .. } => accepts(text),
@@ -123,6 +129,10 @@ pub enum Raw {
     Bare(String),
     /// An integer of the file: its value, if it fits, and how it was written.
     Integer(Option<u64>, String),
+    /// `true` or `false` of the file.
+    Truth(bool),
+    /// An array of the file.
+    List(Vec<Raw>),
     /// A value of the file that no key takes, named for the error.
     Other(String),
 }
@@ -133,6 +143,11 @@ impl Raw {
         match self {
             Self::Text(text) | Self::Bare(text) => format!("{:?}", shorten(text)),
             Self::Integer(_, text) | Self::Other(text) => text.clone(),
+            Self::Truth(value) => value.to_string(),
+            Self::List(items) => {
+                let shown: Vec<String> = items.iter().map(Raw::describe).collect();
+                shorten(&format!("[{}]", shown.join(", ")))
+            }
         }
     }
 }

@@ -277,9 +277,11 @@ fn raw_of(value: &DeValue<'_>) -> Raw {
             Raw::Integer(value, integer.to_string())
         }
         DeValue::Float(float) => Raw::Other(float.to_string()),
-        DeValue::Boolean(boolean) => Raw::Other(boolean.to_string()),
+        DeValue::Boolean(boolean) => Raw::Truth(*boolean),
         DeValue::Datetime(datetime) => Raw::Other(datetime.to_string()),
-        DeValue::Array(_) => Raw::Other("an array".to_owned()),
+        DeValue::Array(items) => {
+            Raw::List(items.iter().map(|item| raw_of(item.get_ref())).collect())
+        }
         DeValue::Table(_) => Raw::Other("a table".to_owned()),
     }
 }
@@ -571,7 +573,8 @@ mod tests {
         let config = load_text(&uncommented, &[], &[]).expect("the commented keys are valid");
         for key in KEYS {
             assert!(matches!(config.origin(key), Origin::File(..)), "{}", key.path());
-            if let Some(default) = key.value(&Settings::default()) {
+            // Where nothing is the default, an example of something is shown.
+            if let Some(default) = key.value(&Settings::default()).filter(|value| value != "[]") {
                 assert_eq!(key.value(&config.settings), Some(default), "{}", key.path());
             }
         }
@@ -579,9 +582,45 @@ mod tests {
 
     #[test]
     fn what_show_prints_reads_back_to_the_same_settings() {
-        let flags = [("relay.name", "a \"quoted\" name"), ("server.threads", "3")];
+        let flags = [
+            ("relay.name", "a \"quoted\" name"),
+            ("server.threads", "3"),
+            ("auth.required", "true"),
+            ("auth.restricted_kinds", ""),
+            ("relay.url", "wss://a.example,ws://b.onion"),
+        ];
         let config = load_text("", &[], &flags).expect("valid flags");
         let again = load_text(&write::show(&config), &[], &[]).expect("show prints a valid file");
         assert_eq!(again.settings, config.settings);
+    }
+
+    #[test]
+    fn lists_and_truth_are_read_from_every_layer() {
+        let read = |file: &str, flags: &[(&str, &str)]| {
+            let settings = load_text(file, &[], flags).expect("the layers are valid").settings;
+            (settings.auth.required, settings.auth.restricted_kinds, settings.relay.url)
+        };
+        let url = || vec!["wss://a.example".to_owned()];
+        let file = "[auth]\nrequired = true\nrestricted_kinds = [1, 2]\n[relay]\n";
+        let one = format!("{file}url = \"wss://a.example\"");
+        assert_eq!(read(&one, &[]), (true, vec![1, 2], url()));
+        let listed = format!("{file}url = [\"wss://a.example\"]");
+        assert_eq!(
+            read(&listed, &[("auth.restricted_kinds", " 3 , 4")]),
+            (true, vec![3, 4], url())
+        );
+        assert_eq!(read(&listed, &[("relay.url", ""), ("auth.required", "false")]).2.len(), 0);
+        for wrong in [
+            "[auth]\nrequired = 1",
+            "[auth]\nrequired = \"true\"",
+            "[auth]\nrestricted_kinds = [70000]",
+            "[auth]\nrestricted_kinds = [\"1\"]",
+            "[auth]\nrestricted_kinds = [[1]]",
+            "[relay]\nurl = [\"relay.example.org\"]",
+            "[relay]\nurl = []\nname = [\"x\"]",
+        ] {
+            let error = load_text(wrong, &[], &[]).expect_err(wrong).to_string();
+            assert!(error.contains("expected "), "{wrong}: {error}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::key::{Key, Range, Raw, Reload, Section, settings};
 use super::value::{Value, words};
+use crate::nostr::RelayUrl;
 use crate::store::Durability;
 
 settings! {
@@ -17,6 +18,14 @@ settings! {
         /// Name of the relay.
         #[key(unit = "", range = Range::Characters(1, 200), reload = No)]
         name: String = "A Chappe relay".to_owned();
+
+        /// Public addresses of the relay: those that its clients connect to. A client proves who
+        /// it is to one of them (NIP-42), and a request to vanish names one (NIP-62). Without any,
+        /// only addresses of this machine itself (localhost, 127.0.0.1, [::1]) and the address of
+        /// server.listen are taken for the relay's own.
+        #[key(unit = "", range = RELAY_URLS, reload = No,
+            example = "[\"wss://relay.example.org\"]")]
+        url: Vec<String> = Vec::new();
 
         /// What the relay is for, in a few sentences.
         #[key(unit = "", range = Range::Characters(0, 5_000), reload = No)]
@@ -79,6 +88,37 @@ settings! {
         max_connections: u64 = 10_000;
     }
 
+    /// Who has to say who they are (NIP-42), and what only they may read.
+    [auth] AuthSettings {
+        /// Whether nothing but requests to vanish is taken from clients before they have proven
+        /// who they are.
+        #[key(unit = "", range = Range::Truth, reload = No)]
+        required: bool = false;
+
+        /// Kinds that are shown only to their author and to those tagged with p, once these have
+        /// proven who they are: private messages (NIP-04, NIP-17, NIP-59). Empty: none.
+        #[key(unit = "", range = KINDS, reload = No)]
+        restricted_kinds: Vec<u64> = vec![4, 1_059, 21_059];
+    }
+
+    /// Which events are taken from clients, beyond their form. Requests to vanish (NIP-62) are
+    /// obeyed in any case.
+    [policy] PolicySettings {
+        /// Leading zero bits that the id of an event needs: proof of work (NIP-13). 0: none.
+        #[key(unit = "bits", range = Range::Integers(0, 256), reload = No)]
+        min_pow_difficulty: u64 = 0;
+
+        /// Whether the nonce tag has to name the difficulty that was aimed at. If it names one,
+        /// that counts in any case where it is lower than the one reached.
+        #[key(unit = "", range = Range::Truth, reload = No)]
+        require_pow_commitment: bool = false;
+
+        /// Kinds that are not taken. Those of the default are parts of private messages, which
+        /// nobody publishes but by mistake (NIP-17, NIP-59).
+        #[key(unit = "", range = KINDS, reload = No)]
+        refused_kinds: Vec<u64> = vec![13, 14, 15, 444];
+    }
+
     /// What one client may ask for, and which events are accepted from clients.
     /// Import and export are the operator's own acts and are not held to these limits.
     [limits] LimitSettings {
@@ -101,6 +141,11 @@ settings! {
         /// Stored events that a filter without a limit returns.
         #[key(unit = "events", range = Range::Integers(1, 1_000_000), reload = No)]
         default_limit: u64 = 500;
+
+        /// Most events that COUNT looks at one by one; beyond that it says that its answer is
+        /// approximate. What the indexes know by themselves is counted to the end.
+        #[key(unit = "events", range = Range::Integers(1, 1_000_000_000), reload = No)]
+        max_count: u64 = 1_000_000;
 
         /// Most tags of an event.
         #[key(unit = "tags", range = Range::Integers(0, 1_000_000), reload = No)]
@@ -202,6 +247,13 @@ const PUBLIC_KEY: Range = Range::Form {
         text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     },
 };
+
+const RELAY_URLS: Range = Range::ListOf(&Range::Form {
+    described: "an address such as wss://relay.example.org",
+    accepts: |text| RelayUrl::parse(text).is_some(),
+});
+
+const KINDS: Range = Range::ListOf(&Range::Integers(0, 65_535));
 
 const WEB_ADDRESS: Range = Range::Form {
     described: "an address that starts with https:// or http://",

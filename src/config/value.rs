@@ -22,7 +22,7 @@ impl Value for u64 {
         let value = match raw {
             Raw::Integer(value, _) => (*value)?,
             Raw::Bare(text) => text.replace('_', "").parse().ok()?,
-            Raw::Text(_) | Raw::Other(_) => return None,
+            _ => return None,
         };
         range.accepts_integer(value).then_some(value)
     }
@@ -63,6 +63,42 @@ impl Value for SocketAddr {
     }
 }
 
+impl Value for bool {
+    fn read(raw: &Raw, _range: &Range) -> Option<Self> {
+        match raw {
+            Raw::Truth(value) => Some(*value),
+            Raw::Bare(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+/// A list: an array of the file, items separated by commas elsewhere. A single item of the file
+/// needs no brackets; an empty text of the command line or the environment is the empty list.
+impl<T: Value> Value for Vec<T> {
+    fn read(raw: &Raw, range: &Range) -> Option<Self> {
+        let Range::ListOf(range) = range else { return None };
+        match raw {
+            Raw::List(items) => items.iter().map(|item| T::read(item, range)).collect(),
+            Raw::Bare(text) if text.trim().is_empty() => Some(Vec::new()),
+            Raw::Bare(text) => {
+                let items = text.split(',').map(|item| Raw::Bare(item.trim().to_owned()));
+                items.map(|item| T::read(&item, range)).collect()
+            }
+            single => T::read(single, range).map(|item| vec![item]),
+        }
+    }
+
+    fn write(&self) -> Option<String> {
+        let items: Option<Vec<String>> = self.iter().map(T::write).collect();
+        Some(format!("[{}]", items?.join(", ")))
+    }
+}
+
 /// An optional key: an empty text of the command line or the environment makes it absent again.
 impl<T: Value> Value for Option<T> {
     fn read(raw: &Raw, range: &Range) -> Option<Self> {
@@ -81,7 +117,7 @@ impl<T: Value> Value for Option<T> {
 fn text_of(raw: &Raw) -> Option<&str> {
     match raw {
         Raw::Text(text) | Raw::Bare(text) => Some(text),
-        Raw::Integer(..) | Raw::Other(_) => None,
+        _ => None,
     }
 }
 

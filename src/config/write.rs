@@ -19,7 +19,11 @@ pub fn example() -> String {
             push_comment(&mut out, key.doc);
             out.push_str(&format!("# {}\n", facts(key, &defaults)));
             let value = key.value(&defaults);
-            let shown = value.as_deref().or(key.example).unwrap_or("\"\"");
+            let shown = match (value.as_deref(), key.example) {
+                // An empty list shows what an item looks like.
+                (None | Some("[]"), Some(example)) => example,
+                (value, _) => value.unwrap_or("\"\""),
+            };
             out.push_str(&format!("#{} = {shown}\n", key.name));
         }
     }
@@ -60,6 +64,10 @@ fn json_of_toml(text: String) -> serde_json::Value {
     match text.parse() {
         Ok(toml::Value::Integer(number)) => number.into(),
         Ok(toml::Value::String(text)) => text.into(),
+        Ok(toml::Value::Boolean(value)) => value.into(),
+        Ok(toml::Value::Array(items)) => {
+            items.iter().map(|item| json_of_toml(item.to_string())).collect()
+        }
         _ => text.into(),
     }
 }

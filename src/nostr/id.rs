@@ -53,9 +53,33 @@ fixed_bytes!(EventId, 32, hex::decode_32);
 fixed_bytes!(PublicKey, 32, hex::decode_32);
 fixed_bytes!(Signature, 64, hex::decode_64);
 
+impl EventId {
+    /// Returns how many bits from the front are zero: the work that may have gone into it
+    /// (NIP-13).
+    pub fn leading_zero_bits(&self) -> u32 {
+        let zeros = self.0.iter().take_while(|byte| **byte == 0).count();
+        let rest = self.0.get(zeros).map_or(0, |byte| byte.leading_zeros());
+        u32::try_from(zeros * 8).expect("an id has 256 bits") + rest
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nip_13_1_difficulty_counts_bits_not_digits() {
+        let id = |text: &str| {
+            let text = format!("{text:0<64}");
+            EventId::from_hex(text.as_bytes()).expect("it is well formed").leading_zero_bits()
+        };
+        let rows = [("f", 0), ("7", 1), ("1", 3), ("0f", 4), ("01", 7), ("00f", 8), ("002f", 10)];
+        for (text, bits) in rows {
+            assert_eq!(id(text), bits, "{text}");
+        }
+        assert_eq!(id("000000000e9d97a1ab09fc381030b346cdd7a142ad57e6df0b46dc9bef6c7e2d"), 36);
+        assert_eq!(id(""), 256);
+    }
 
     #[test]
     fn text_is_lower_case_hexadecimal_both_ways() {

@@ -17,6 +17,7 @@ pub mod filter;
 pub mod info;
 pub mod message;
 pub mod reject;
+pub mod url;
 
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -31,4 +32,5 @@ pub use kind::{Kind, KindClass};
 pub use message::{ClientMessage, MessageError, SubscriptionId};
 pub use reject::{Prefix, Reject};
 pub use tag::{Tag, Tags, Value};
+pub use url::RelayUrl;
 pub use verify::{Invalid, Keypair, Verified, Verifier};

@@ -120,6 +120,11 @@ pub fn event_id(event: &EventRef<'_>) -> EventId {
     canonical_hash(event, &mut Vec::new())
 }
 
+/// Returns the SHA-256 of some bytes.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// A secret key with its public one.
 pub struct Keypair(secp256k1::Keypair);
 

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::race::{Found, Race};
-use super::walk::{Hit, Task};
+use super::walk::{Hit, Rest, Task};
 use crate::nostr::{EventRef, Filter};
 use crate::seq::Seq;
 use crate::store::{Snapshot, StoreError, View};
@@ -40,6 +40,17 @@ pub enum Step {
     More,
 }
 
+/// What a query that is done can say about what it has not given (NIP-67).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// There is nothing else.
+    Finish,
+    /// There is more.
+    More,
+    /// It is not known, or not to be told.
+    Nothing,
+}
+
 /// A query between its slices. It holds no transaction and can move between threads.
 #[derive(Debug)]
 pub struct Cursor {
@@ -52,12 +63,54 @@ pub struct Cursor {
     hits: Vec<Hit>,
     /// Hits that were given.
     given: usize,
+    hidden_kinds: Arc<[u16]>,
+    /// Events that were beyond the limit of their filter.
+    beyond: Vec<Seq>,
+    /// Some filter was not followed to its end.
+    has_unknown: bool,
+    has_withheld: bool,
 }
 
 impl Cursor {
     /// Returns a query of the union of these filters, over events up to `seq_max`.
     pub fn new(filters: Arc<[Filter]>, limits: QueryLimits, seq_max: Seq) -> Cursor {
-        Cursor { filters, limits, seq_max, answered: 0, race: None, hits: Vec::new(), given: 0 }
+        Cursor {
+            filters,
+            limits,
+            seq_max,
+            answered: 0,
+            race: None,
+            hits: Vec::new(),
+            given: 0,
+            hidden_kinds: Arc::default(),
+            beyond: Vec::new(),
+            has_unknown: false,
+            has_withheld: false,
+        }
+    }
+
+    /// Says that no event of these kinds is visible, so that they need not be looked through.
+    pub fn hide_kinds(&mut self, kinds: Arc<[u16]>) {
+        self.hidden_kinds = kinds;
+    }
+
+    /// Notes that something was withheld because of who asks: then nothing is told of the rest.
+    pub fn note_withheld(&mut self) {
+        self.has_withheld = true;
+    }
+
+    /// Returns what a query that is done can say about what it has not given.
+    pub fn hint(&self) -> Hint {
+        if self.has_withheld {
+            return Hint::Nothing;
+        }
+        // What one filter cut off another may have found.
+        let is_given = |seq: &Seq| self.hits.iter().any(|hit| hit.seq == *seq);
+        if !self.beyond.is_empty() {
+            let has_more = !self.beyond.iter().all(is_given);
+            return if has_more { Hint::More } else { Hint::Nothing };
+        }
+        if self.has_unknown { Hint::Nothing } else { Hint::Finish }
     }
 
     /// Does the next slice; gives events to `sink` in result order until it breaks.
@@ -98,14 +151,29 @@ impl Cursor {
         let mut all: Vec<Found<'t>> = Vec::new();
         while let Some(filter) = self.filters.get(self.answered) {
             let want = usize::try_from(self.limits.of(filter)).unwrap_or(usize::MAX);
-            if want > 0 && !filter.matches_nothing() {
-                let task = Task { filter, seq_max: self.seq_max, want, is_visible };
+            if filter.matches_nothing() {
+                // There is nothing to know either.
+            } else if want == 0 {
+                self.has_unknown = true;
+            } else {
+                let task = Task {
+                    filter,
+                    seq_max: self.seq_max,
+                    want,
+                    is_visible,
+                    hidden_kinds: &self.hidden_kinds,
+                };
                 let race = self.race.get_or_insert_with(|| Race::new(filter));
                 let found = if *steps == 0 { None } else { race.run(view, &task, steps)? };
                 let Some(found) = found else {
                     self.hits.extend(all.iter().map(|(hit, _)| *hit));
                     return Ok(None);
                 };
+                match race.rest() {
+                    Rest::Nothing => {}
+                    Rest::Something(seq) => self.beyond.push(seq),
+                    Rest::Unknown => self.has_unknown = true,
+                }
                 if all.is_empty() {
                     all = found;
                 } else {

@@ -1,4 +1,4 @@
-//! Finding everything that a filter matches: for commands, not for clients.
+//! Finding everything that a filter matches, at once: for commands, and to count.
 
 use super::race::Race;
 use super::walk::Task;
@@ -18,12 +18,22 @@ pub fn find_all(
     filter: &Filter,
     is_visible: &dyn Fn(&EventRef<'_>) -> bool,
 ) -> Result<Vec<Seq>, StoreError> {
+    find_some(snapshot, filter, is_visible, &[])
+}
+
+/// Does the same where no event of some kinds is visible.
+pub(super) fn find_some(
+    snapshot: &Snapshot<'_>,
+    filter: &Filter,
+    is_visible: &dyn Fn(&EventRef<'_>) -> bool,
+    hidden_kinds: &[u16],
+) -> Result<Vec<Seq>, StoreError> {
     let want =
         filter.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     if want == 0 || filter.matches_nothing() {
         return Ok(Vec::new());
     }
-    let task = Task { filter, seq_max: Seq::MAX, want, is_visible };
+    let task = Task { filter, seq_max: Seq::MAX, want, is_visible, hidden_kinds };
     let mut race = Race::new(filter);
     loop {
         let mut steps = u64::MAX;

@@ -18,14 +18,17 @@ mod race;
 
 mod cursor;
 
+mod find;
+mod hll;
+
 mod count;
 mod explain;
-mod find;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::count::count;
-pub use self::cursor::{Budget, Cursor, QueryLimits, Step};
+pub use self::count::{CountRules, Counted, answer_count, count};
+pub use self::cursor::{Budget, Cursor, Hint, QueryLimits, Step};
 pub use self::explain::{PlanReport, PlanRow, explain};
 pub use self::find::find_all;
+pub use self::hll::Registers;

@@ -6,7 +6,7 @@
 //! little for the others, and the worst case is a small multiple of the best plan, whatever the data.
 
 use super::plan::{Plan, candidates};
-use super::walk::{Cost, Hit, Match, STEPS_PER_RANGE, Stop, Task, walk};
+use super::walk::{Cost, Hit, Match, Rest, STEPS_PER_RANGE, Stop, Task, walk};
 use crate::nostr::{EventRef, Filter};
 use crate::store::{StoreError, View};
 
@@ -16,6 +16,7 @@ pub(super) struct Race {
     runners: Vec<Runner>,
     turn_steps: u64,
     next: usize,
+    rest: Rest,
 }
 
 /// One plan and how far it has come.
@@ -56,7 +57,7 @@ impl Race {
             until: u64::MAX,
         };
         let runners = plans.into_iter().map(runner).collect();
-        Race { runners, turn_steps: 0, next: 0 }
+        Race { runners, turn_steps: 0, next: 0, rest: Rest::Unknown }
     }
 
     /// Returns the runners, for reports.
@@ -67,6 +68,11 @@ impl Race {
     /// Returns the winner's place after the race.
     pub(super) fn winner(&self) -> usize {
         self.next
+    }
+
+    /// Returns what there is beyond the winner's hits, after the race.
+    pub(super) fn rest(&self) -> Rest {
+        self.rest
     }
 
     /// Runs until there is a winner or `steps` are used up; returns the winner's hits.
@@ -134,7 +140,10 @@ impl Race {
             fresh.0[self.next].push(event);
         }
         match stop {
-            Stop::Done => Ok(true),
+            Stop::Done(rest) => {
+                self.rest = rest;
+                Ok(true)
+            }
             Stop::Below(until) => {
                 runner.until = until;
                 Ok(false)

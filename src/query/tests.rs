@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Budget, Cursor, QueryLimits, Step, count, explain, find_all};
+use super::{Budget, Cursor, Hint, QueryLimits, Step, count, explain, find_all};
 use crate::nostr::{Event, EventId, EventRef, Filter, Verified, Verifier};
 use crate::seq::Seq;
 use crate::store::{Durability, Store, StoreOptions, Writer};
@@ -90,7 +90,7 @@ fn obvious(living: &[Event], filter: &Filter, limit: u64) -> Vec<EventId> {
     matching.into_iter().map(|event| event.id).collect()
 }
 
-fn all_of(store: &Store, filters: &[Filter], random: &mut fastrand::Rng) -> Vec<EventId> {
+fn all_of(store: &Store, filters: &[Filter], random: &mut fastrand::Rng) -> (Vec<EventId>, Hint) {
     let mut cursor = Cursor::new(Arc::from(filters.to_vec()), LIMITS, store.last_seq());
     let mut given = Vec::new();
     let steps = *random.choice(&[1, 50, 1000, 100_000]).unwrap();
@@ -104,7 +104,7 @@ fn all_of(store: &Store, filters: &[Filter], random: &mut fastrand::Rng) -> Vec<
             if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         if step.unwrap() == Step::Done {
-            return given;
+            return (given, cursor.hint());
         }
     }
     panic!("the query does not end");
@@ -152,7 +152,9 @@ fn agrees(store: &Store, living: &[Event], filters: &[Filter], random: &mut fast
         living.iter().filter(|event| wanted.contains(&event.id)).collect();
     expected.sort_by_key(|event| (std::cmp::Reverse(event.created_at), event.id));
     let expected: Vec<EventId> = expected.into_iter().map(|event| event.id).collect();
-    assert_eq!(all_of(store, filters, random), expected, "{filters:?}");
+    let (given, hint) = all_of(store, filters, random);
+    assert_eq!(given, expected, "{filters:?}");
+    check_hint(living, filters, &given, hint);
     let snapshot = store.snapshot().unwrap();
     let matching =
         living.iter().filter(|event| filters.iter().any(|filter| filter.matches(&event.view())));
@@ -165,6 +167,87 @@ fn agrees(store: &Store, living: &[Event], filters: &[Filter], random: &mut fast
     let all = Filter { limit: None, ..filters[0].clone() };
     let found = find_all(&snapshot, &all, &visible).unwrap();
     assert_eq!(found.len(), obvious(living, &all, 1 << 30).len());
+}
+
+/// NIP-67: what a hint says is true, and what surely is all is said to be.
+fn check_hint(living: &[Event], filters: &[Filter], given: &[EventId], hint: Hint) {
+    let of = |filter: &Filter| obvious(living, filter, 1 << 30);
+    let is_whole = filters.iter().flat_map(of).all(|id| given.contains(&id));
+    match hint {
+        Hint::Finish => assert!(is_whole, "there is more: {filters:?}"),
+        Hint::More => assert!(!is_whole, "there is no more: {filters:?}"),
+        Hint::Nothing => {
+            let limit = |filter: &Filter| filter.limit.unwrap_or(20).min(60);
+            let is_short = |filter: &Filter| {
+                (of(filter).len() as u64) < limit(filter) || filter.matches_nothing()
+            };
+            assert!(!filters.iter().all(is_short), "everything was given: {filters:?}");
+        }
+    }
+}
+
+fn hint_of(store: &Store, filter: &str) -> (usize, Hint) {
+    let filters = [Filter::parse(filter.as_bytes()).unwrap()];
+    let (given, hint) = all_of(store, &filters, &mut fastrand::Rng::with_seed(1));
+    (given.len(), hint)
+}
+
+#[test]
+fn nip_67_2_a_limit_that_is_just_reached_is_told_from_one_that_cuts() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let mut writer = Writer::new(store.clone());
+    let note = |second: u64, content: u64| {
+        let json = serde_json::json!({
+            "id": "0".repeat(64), "pubkey": author(1), "kind": 1, "tags": [["t", "a"]],
+            "created_at": second, "content": content.to_string(), "sig": "0".repeat(128),
+        });
+        let mut event = Event::parse(json.to_string().as_bytes()).unwrap();
+        event.id = crate::nostr::verify::event_id(&event.view());
+        Verifier::new().verify_id_only(event).unwrap()
+    };
+    // Six events, two of them in each second.
+    let batch: Vec<_> = (0..6).map(|number| note(100 + number / 2, number)).collect();
+    writer.commit(&batch, 0).unwrap();
+    for kind in ["\"kinds\":[1]", "\"#t\":[\"a\"]", "\"since\":0"] {
+        let with = |limit: u64| hint_of(&store, &format!("{{{kind},\"limit\":{limit}}}"));
+        assert_eq!(with(7), (6, Hint::Finish));
+        assert_eq!(with(6), (6, Hint::Finish));
+        assert_eq!(with(5), (5, Hint::More), "cut within a second");
+        assert_eq!(with(4), (4, Hint::More), "cut between two seconds");
+        assert_eq!(with(1), (1, Hint::More));
+        assert_eq!(with(0), (0, Hint::Nothing));
+    }
+    assert_eq!(hint_of(&store, r#"{"ids":[]}"#), (0, Hint::Finish));
+    assert_eq!(hint_of(&store, r#"{"kinds":[2]}"#), (0, Hint::Finish));
+}
+
+#[test]
+fn hidden_kinds_are_looked_at_once_and_then_stepped_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let mut writer = Writer::new(store.clone());
+    let mut random = fastrand::Rng::with_seed(3);
+    let batch: Vec<_> = (0..2_000).map(|_| random_event(&mut random, &[])).collect();
+    writer.commit(&batch, 0).unwrap();
+    let filters: Arc<[Filter]> = Arc::from([Filter { limit: Some(60), ..Filter::default() }]);
+    let mut cursor = Cursor::new(filters, LIMITS, store.last_seq());
+    cursor.hide_kinds(Arc::from([1059]));
+    let looked_at = std::cell::Cell::new(0);
+    let is_visible = |event: &EventRef<'_>| {
+        let is_hidden = event.kind.0 == 1059;
+        looked_at.set(looked_at.get() + u32::from(is_hidden));
+        !is_hidden
+    };
+    let mut given = 0;
+    let snapshot = store.snapshot().unwrap();
+    let step = cursor.step(&snapshot, Budget { steps: 1 << 30 }, &is_visible, &mut |event| {
+        assert_ne!(event.kind.0, 1059);
+        given += 1;
+        ControlFlow::Continue(())
+    });
+    assert_eq!(step.unwrap(), Step::Done);
+    assert_eq!((given, looked_at.get()), (60, 1));
 }
 
 #[test]

@@ -43,6 +43,19 @@ pub(super) struct Task<'q> {
     pub(super) want: usize,
     /// Whether an event may be given out.
     pub(super) is_visible: &'q dyn Fn(&EventRef<'_>) -> bool,
+    /// Kinds of which no event may be given out.
+    pub(super) hidden_kinds: &'q [u16],
+}
+
+/// What there is beyond the hits that were wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing: the hits are all there are.
+    Nothing,
+    /// At least this event.
+    Something(Seq),
+    /// Nobody has looked far enough to tell.
+    Unknown,
 }
 
 /// Counts what a walk touched; the unit of budgets is the cost of one index entry.
@@ -74,7 +87,7 @@ pub(super) const STEPS_PER_RECORD: u64 = 30;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
     /// All hits are found, or as many as wanted.
-    Done,
+    Done(Rest),
     /// Out of budget: every event newer than this time was looked at.
     Below(u64),
 }
@@ -97,12 +110,14 @@ pub(super) fn walk<'t>(
         check: EntryCheck::new(plan, task.filter),
         cost: Cost::default(),
         group: Vec::new(),
+        beyond: None,
+        has_withheld: false,
         want: task.want.saturating_sub(already),
         out,
     };
     if *plan == Plan::Ids {
         walk.look_up_ids()?;
-        return Ok((Stop::Done, walk.cost));
+        return Ok((walk.done(Rest::Nothing), walk.cost));
     }
     let since = task.filter.since.unwrap_or(0);
     let until = until.min(task.filter.until.unwrap_or(u64::MAX));
@@ -164,6 +179,11 @@ struct Walk<'w, 't, 'q> {
     cost: Cost,
     /// Matches of the second that is being read.
     group: Vec<Match<'t>>,
+    /// A match that is not among the hits, because they are enough without it.
+    beyond: Option<Seq>,
+    /// A matching event was of a hidden kind. One is looked at, so that whoever decides about
+    /// visibility knows; the others are stepped over.
+    has_withheld: bool,
     want: usize,
     out: &'w mut Vec<Match<'t>>,
 }
@@ -177,10 +197,11 @@ impl<'t> Walk<'_, 't, '_> {
         steps_max: u64,
     ) -> Result<Stop, StoreError> {
         if self.want == 0 {
-            return Ok(Stop::Done);
+            return Ok(Stop::Done(Rest::Unknown));
         }
         let mut second = None;
         let mut last = None;
+        let mut ahead = None;
         while let Some(mut top) = heap.peek_mut() {
             let (found, time) = (top.found, top.time);
             match scans[top.scan].next()? {
@@ -192,23 +213,39 @@ impl<'t> Walk<'_, 't, '_> {
             }
             if second != Some(time) {
                 self.flush();
-                if self.want == 0 {
-                    return Ok(Stop::Done);
+                if self.want == 0 && ahead.is_none() {
+                    ahead = Some(self.cost.steps() + AHEAD_STEPS_MAX);
                 }
-                if second.is_some() && self.cost.steps() >= steps_max {
+                if ahead.is_none() && second.is_some() && self.cost.steps() >= steps_max {
                     return Ok(Stop::Below(time));
                 }
                 second = Some(time);
             }
+            if let Some(steps_max) = ahead
+                && (self.beyond.is_some() || self.cost.steps() >= steps_max)
+            {
+                return Ok(self.done(Rest::Unknown));
+            }
             self.cost.entries += 1;
             // Two ranges may name the same event: its entries are neighbours in time and seq.
-            if last != Some(found.seq()) && self.check.accepts(&found) {
+            let is_candidate = last != Some(found.seq()) && self.check.accepts(&found);
+            if is_candidate && !self.steps_over(&found) {
                 last = Some(found.seq());
                 self.take(found.seq())?;
             }
         }
         self.flush();
-        Ok(Stop::Done)
+        Ok(self.done(Rest::Nothing))
+    }
+
+    /// Returns the end of a walk on which nothing was found beyond the hits, or something was.
+    fn done(&self, otherwise: Rest) -> Stop {
+        Stop::Done(self.beyond.map_or(otherwise, Rest::Something))
+    }
+
+    /// Returns whether an entry is of a kind that is hidden, and this is already known to matter.
+    fn steps_over(&self, found: &Found) -> bool {
+        self.has_withheld && found.kind().is_some_and(|kind| self.task.hidden_kinds.contains(&kind))
     }
 
     /// Reads a record and keeps it if it matches.
@@ -219,26 +256,44 @@ impl<'t> Walk<'_, 't, '_> {
         self.cost.records += 1;
         if let Some(event) = self.view.by_seq(seq)?
             && self.task.filter.matches(&event)
-            && (self.task.is_visible)(&event)
         {
+            if !(self.task.is_visible)(&event) {
+                self.has_withheld |= self.task.hidden_kinds.contains(&event.kind.0);
+                return Ok(());
+            }
+            if self.want == 0 {
+                self.beyond = Some(seq);
+                return Ok(());
+            }
             let id_head = event.id.0.first_chunk().expect("an id has 32 bytes");
+            if self.want == 0 {
+                self.beyond = Some(seq);
+                return Ok(());
+            }
             let id_head = u64::from_be_bytes(*id_head);
             let hit = Hit { created_at: event.created_at, id_head, seq };
             self.group.push((hit, event));
             if self.group.len() / 2 > self.want.max(GROUP_MIN) {
                 // Many events of one second: keep the best of them.
-                self.group.sort_unstable_by_key(|(hit, _)| *hit);
-                self.group.truncate(self.want);
+                self.cut();
             }
         }
         Ok(())
     }
 
+    /// Sorts the events of a second and drops those that are too many.
+    fn cut(&mut self) {
+        self.group.sort_unstable_by_key(|(hit, _)| *hit);
+        if let Some((hit, _)) = self.group.get(self.want) {
+            self.beyond = Some(hit.seq);
+            self.group.truncate(self.want);
+        }
+    }
+
     /// Puts the finished second into the result.
     fn flush(&mut self) {
         if self.group.len() > 1 {
-            self.group.sort_unstable_by_key(|(hit, _)| *hit);
-            self.group.truncate(self.want);
+            self.cut();
         }
         self.want -= self.group.len().min(self.want);
         self.out.append(&mut self.group);
@@ -256,6 +311,10 @@ impl<'t> Walk<'_, 't, '_> {
         Ok(())
     }
 }
+
+/// How far a walk that has its hits looks for one more, only to tell whether there is one: a few
+/// records. Mostly the next entry or the end of the range tells.
+const AHEAD_STEPS_MAX: u64 = 8 * STEPS_PER_RECORD;
 
 /// Seconds with fewer events than this are not trimmed while they are read.
 const GROUP_MIN: usize = 64;

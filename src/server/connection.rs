@@ -10,7 +10,7 @@ use super::query::Queries;
 use crate::net::{CloseCode, Conversation, Ending, Flow, Outbound};
 use crate::nostr::Event;
 use crate::nostr::message;
-use crate::session::{Action, Session};
+use crate::session::{Action, Challenge, Session};
 
 /// Names one connection of one core, past its end: answers may come late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,14 +53,14 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    fn add(&mut self, outbound: Outbound) -> Rc<Connection> {
+    fn add(&mut self, outbound: Outbound, session: Session) -> Rc<Connection> {
         self.opened = self.opened.wrapping_add(1);
         let vacant = self.slots.vacant_entry();
         let slot = u32::try_from(vacant.key()).expect("sockets are fewer than 2^32");
         let connection = Rc::new(Connection {
             key: ConnectionKey { slot, serial: self.opened },
             outbound,
-            session: RefCell::new(Session::new()),
+            session: RefCell::new(session),
             queries: RefCell::default(),
         });
         vacant.insert(Rc::clone(&connection));
@@ -97,7 +97,11 @@ impl Talk {
     /// Begins the conversation of a connection that was accepted.
     pub(super) fn begin(core: &Rc<Core>, outbound: Outbound) -> Talk {
         core.metrics.connections_opened_total.add(1);
-        let connection = core.connections.borrow_mut().add(outbound);
+        let challenge = Challenge::new((core.relay.random)());
+        let mut greeting = Vec::with_capacity(GREETING_BYTES);
+        let session = Session::begin(challenge, &core.relay.session, &mut greeting);
+        outbound.push_text(&greeting);
+        let connection = core.connections.borrow_mut().add(outbound, session);
         Talk { core: Rc::clone(core), connection, burst: Vec::new() }
     }
 
@@ -131,6 +135,7 @@ impl Conversation for Talk {
                     return self.publish_burst();
                 }
             }
+            Action::Authenticate(event) => core.authenticate(connection, event),
             Action::Open { subscription, replaced, filters } => {
                 if let Some(replaced) = replaced {
                     core.close_subscription(connection, replaced);
@@ -178,6 +183,8 @@ impl Conversation for Talk {
 
 /// A burst is split above this, so that the first answers do not wait for the last event.
 const BURST_EVENTS_MAX: usize = 256;
+/// `["AUTH","..."]` with 32 digits, and a little more.
+const GREETING_BYTES: usize = 48;
 
 #[cfg(test)]
 mod tests {

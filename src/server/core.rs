@@ -37,8 +37,12 @@ use crate::store::Store;
 pub(super) struct Relay {
     pub(super) store: Store,
     pub(super) clock: Clock,
+    /// Where everything unpredictable comes from.
+    pub(super) random: fn() -> [u8; 16],
     pub(super) session: SessionLimits,
     pub(super) query: QueryLimits,
+    /// Where COUNT ends to look at events one by one.
+    pub(super) count_max: u64,
     pub(super) message_bytes_max: usize,
     /// What one query may do on the core before others get their turn.
     pub(super) slice_inline: SliceSize,

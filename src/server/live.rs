@@ -148,6 +148,7 @@ impl Core {
             return;
         }
         let connections = self.connections.borrow();
+        let is_restricted = self.relay.session.restricted.has(event.kind);
         let mut sent = 0;
         for key in found.iter() {
             let Some(connection) = connections.in_slot(key.connection).map(Rc::as_ref) else {
@@ -159,7 +160,8 @@ impl Core {
                 Origin::Stored(seq) => seq <= subscription.horizon,
                 Origin::Ephemeral(position) => position < subscription.ring_position,
             };
-            if is_earlier || !session.reader().may_read(event) {
+            // The reader is asked at this moment: rights come with authentication, not with REQ.
+            if is_earlier || is_restricted && !session.reader().may_read(event) {
                 continue;
             }
             let id = subscription.id.as_canonical();

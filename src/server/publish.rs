@@ -13,7 +13,7 @@ use super::work::{self, Job, Submitted, VerifyJob};
 use crate::ingest::{Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::{Refused, Sender};
 use crate::net::Flow;
-use crate::nostr::{Event, EventId, EventRef, Reject};
+use crate::nostr::{Event, EventId, EventRef, Reject, message};
 use crate::session;
 use crate::store::{Outcome, Snapshot};
 
@@ -101,6 +101,19 @@ impl Core {
         // Who attends to the line may be asleep.
         self.inbox.ring();
         Flow::Pause
+    }
+
+    /// Verifies a proof of identity at once: what the client sends right behind it may depend on
+    /// it.
+    pub(super) fn authenticate(&self, connection: &Connection, event: Event) {
+        let mut verifier = self.verifier.borrow_mut();
+        connection.outbound.push_text_with(|out| match verifier.verify(event) {
+            Ok(proof) => connection.session.borrow_mut().authenticate(&proof, out),
+            Err((event, invalid)) => {
+                let reject = Reject::invalid(invalid.to_string());
+                message::write_refusal(out, &event.id, &reject);
+            }
+        });
     }
 
     /// Answers the events of `to` connections that the writer or the pool has decided on.

@@ -19,6 +19,7 @@ use crate::net::Bytes;
 use crate::nostr::message::{self, SubscriptionId};
 use crate::nostr::{Filter, Prefix, Reject};
 use crate::query::Cursor;
+use crate::seq::Seq;
 use crate::store::Snapshot;
 
 /// The queries of one connection that are not done.
@@ -87,7 +88,7 @@ impl Core {
         }
         let key = SubKey { connection: connection.key.slot, subscription };
         self.index.borrow_mut().insert(key, Arc::clone(&filters));
-        let cursor = Cursor::new(filters, self.relay.query, horizon);
+        let cursor = self.cursor(connection, filters, horizon);
         let mut queries = connection.queries.borrow_mut();
         if queries.is_busy() || connection.outbound.is_congested() {
             queries.waiting.push_back(Waiting::Query { subscription, cursor });
@@ -95,6 +96,25 @@ impl Core {
         }
         drop(queries);
         self.run_first_slice(connection, subscription, cursor, &snapshot, now);
+    }
+
+    /// Returns the query for what is stored: it leaves out what the client, as it is known now, can
+    /// see nothing of. The subscription itself does not: who authenticates later gets what comes
+    /// then.
+    fn cursor(&self, connection: &Connection, filters: Arc<[Filter]>, horizon: Seq) -> Cursor {
+        let session = connection.session.borrow();
+        let reader = session.reader();
+        let narrowed = reader.narrowed(&filters);
+        let is_narrowed = narrowed.is_some();
+        let filters = narrowed.map_or(filters, Arc::from);
+        let mut cursor = Cursor::new(filters, self.relay.query, horizon);
+        if is_narrowed {
+            cursor.note_withheld();
+        }
+        if let Some(kinds) = reader.hidden() {
+            cursor.hide_kinds(Arc::clone(kinds));
+        }
+        cursor
     }
 
     /// Forgets a subscription that the session has closed.

@@ -1,12 +1,13 @@
 //! One slice of a query, rendered into frames: the same on a core and in the work pool.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use crate::net;
-use crate::nostr::message::{self, SubscriptionId};
+use crate::nostr::message::{self, EoseHint, SubscriptionId};
 use crate::nostr::{EventRef, Prefix, Reject};
-use crate::query::{Budget, Cursor, Step};
-use crate::session::{self, Reader};
+use crate::query::{Budget, Cursor, Hint, Step};
+use crate::session::{self, Reader, Sight};
 use crate::store::{Snapshot, StoreError};
 
 /// How a slice ended.
@@ -45,7 +46,12 @@ pub(super) fn slice(
     chunk: &mut Vec<u8>,
 ) -> (SliceEnd, u64) {
     let mut sent = 0;
-    let is_visible = |event: &EventRef<'_>| session::visible(event, audience.reader, now);
+    let has_withheld = Cell::new(false);
+    let is_visible = |event: &EventRef<'_>| {
+        let sight = session::sight(event, audience.reader, now);
+        has_withheld.set(has_withheld.get() || sight == Sight::Withheld);
+        sight == Sight::Shown
+    };
     let step = cursor.step(snapshot, size.budget, &is_visible, &mut |event| {
         sent += 1;
         net::write_text_frame(chunk, |out| {
@@ -59,15 +65,29 @@ pub(super) fn slice(
             ControlFlow::Break(())
         }
     });
+    if has_withheld.get() {
+        cursor.note_withheld();
+    }
     let end = match step {
         Ok(Step::More) => SliceEnd::More,
         Ok(Step::Done) => {
-            net::write_text_frame(chunk, |out| message::write_eose(out, audience.subscription));
+            let hint = hint_of(cursor);
+            net::write_text_frame(chunk, |out| {
+                message::write_eose(out, audience.subscription, hint);
+            });
             SliceEnd::Done
         }
         Err(error) => fail(audience, &error, chunk),
     };
     (end, sent)
+}
+
+fn hint_of(cursor: &Cursor) -> Option<EoseHint> {
+    match cursor.hint() {
+        Hint::Finish => Some(EoseHint::Finish),
+        Hint::More => Some(EoseHint::More),
+        Hint::Nothing => None,
+    }
 }
 
 /// Appends the frame that ends a subscription whose events cannot be read.

@@ -3,8 +3,9 @@
 use super::settings::ServerSettings;
 use crate::limits;
 use crate::net::{Bytes, RequestHead, Response, Site};
-use crate::nostr::InformationDocument;
 use crate::nostr::info::Limitation;
+use crate::nostr::{InformationDocument, Kind};
+use crate::session::Authentication;
 
 /// What is at `/`; everything is rendered once at the start.
 #[derive(Clone)]
@@ -66,7 +67,7 @@ fn document(settings: &ServerSettings) -> InformationDocument {
         icon: about.icon,
         pubkey: about.pubkey,
         contact: about.contact,
-        supported_nips: SUPPORTED_NIPS.to_vec(),
+        supported_nips: supported_nips(settings),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         limitation: Limitation {
             max_message_length: Some(settings.message_bytes_max as u64),
@@ -75,6 +76,8 @@ fn document(settings: &ServerSettings) -> InformationDocument {
             max_subid_length: Some(limits::SUBSCRIPTION_ID_CHARACTERS_MAX as u64),
             max_event_tags: Some(event.tags_max as u64),
             max_content_length: Some(event.content_characters_max as u64),
+            min_pow_difficulty: (event.work.bits_min > 0).then(|| u64::from(event.work.bits_min)),
+            auth_required: settings.session.authentication == Authentication::Required,
             created_at_lower_limit: event.past_secs_max,
             created_at_upper_limit: event.future_secs_max,
             default_limit: Some(settings.query.default_limit),
@@ -82,6 +85,19 @@ fn document(settings: &ServerSettings) -> InformationDocument {
         },
         ..InformationDocument::default()
     }
+}
+
+/// Returns the NIPs that work with these settings.
+fn supported_nips(settings: &ServerSettings) -> Vec<u16> {
+    let restricted = &settings.session.restricted;
+    let is_private = |kind| restricted.has(Kind(kind));
+    let mut nips = SUPPORTED_NIPS.to_vec();
+    nips.extend(is_private(4).then_some(4));
+    if is_private(Kind::GIFT_WRAP.0) {
+        nips.extend([17, 59]);
+    }
+    nips.sort_unstable();
+    nips
 }
 
 fn page(settings: &ServerSettings) -> String {
@@ -104,5 +120,6 @@ fn escaped(text: &str) -> String {
 
 const DOCUMENT_TYPE: &str = "application/nostr+json";
 const METHODS: &str = "GET, HEAD, OPTIONS";
-/// What this relay does for a client; the document lists nothing that only clients do.
-const SUPPORTED_NIPS: [u16; 6] = [1, 2, 9, 11, 40, 45];
+/// What this relay does for a client, whatever the settings; the document lists nothing that only
+/// clients do.
+const SUPPORTED_NIPS: [u16; 11] = [1, 2, 9, 11, 13, 40, 42, 45, 65, 67, 70];

@@ -4,7 +4,6 @@
 //! cores. Down the other way round: the cores close their connections, the workers finish what they
 //! were given, the writer commits what it was given.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -26,6 +25,7 @@ use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::CoreMetrics;
 use crate::net::{self, NetOptions, OutboundLimits, Places};
 use crate::query::Budget;
+use crate::session::OwnNames;
 use crate::store::Store;
 use crate::sys;
 
@@ -61,13 +61,17 @@ impl Server {
     /// # Errors
     ///
     /// If the address cannot be listened on, or the system gives no threads.
-    pub fn start(settings: ServerSettings, store: Store) -> Result<Server, ServerError> {
+    pub fn start(mut settings: ServerSettings, store: Store) -> Result<Server, ServerError> {
         let cores = settings.cores.unwrap_or_else(sys::core_count).max(1);
         let listeners = net::listen(settings.listen, cores)?;
         let address = listeners
             .first()
             .and_then(|listener| listener.local_addr().ok())
             .unwrap_or(settings.listen);
+        if let OwnNames::Local(listen) = &mut settings.session.names {
+            // The port may have been left to the system.
+            *listen = address;
+        }
         let (says_ended, ended) = mpsc::unbounded_channel();
         let bells: Vec<Arc<Notify>> = (0..cores).map(|_| Arc::default()).collect();
         let inboxes = Inboxes(bells.iter().map(inbox_of).collect());
@@ -76,8 +80,10 @@ impl Server {
         let relay = Arc::new(Relay {
             store: store.clone(),
             clock: Clock::system(),
-            session: settings.session,
+            random: sys::random_bytes,
+            session: settings.session.clone(),
             query: settings.query,
+            count_max: settings.count_max,
             message_bytes_max: settings.message_bytes_max,
             slice_inline: SLICE_INLINE,
             slice_pooled: SLICE_POOLED,
@@ -204,7 +210,7 @@ impl Cores {
                 work: self.work.clone(),
                 writer: writer.clone(),
                 metrics: Arc::clone(&metrics[place]),
-                seed: random_seed(),
+                seed: seed_of((self.relay.random)()),
             };
             let start = CoreStart {
                 parts,
@@ -293,6 +299,11 @@ impl Replies for WriterReplies {
     }
 }
 
+/// Returns the number that the first random bytes are.
+fn seed_of([a, b, c, d, e, f, g, h, ..]: [u8; 16]) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
 fn inbox_of(bell: &Arc<Notify>) -> Arc<Inbox<super::core::Message>> {
     let bell = Arc::clone(bell);
     Inbox::new(move || bell.notify_one())
@@ -328,11 +339,6 @@ fn connections_max(wanted: usize) -> usize {
         tracing::info!(wanted, possible, "the limit of open files allows fewer connections");
     }
     wanted.min(possible)
-}
-
-/// A number nobody else knows. The standard library's hash keys are random, and all that is needed.
-fn random_seed() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 /// Enough for a second of the busiest writer; a core that is further behind reads the store's log.

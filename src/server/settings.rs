@@ -24,6 +24,8 @@ pub struct ServerSettings {
     pub session: SessionLimits,
     /// How many events a query may give.
     pub query: QueryLimits,
+    /// Where COUNT ends to look at events one by one.
+    pub count_max: u64,
     /// What the relay says of itself.
     pub about: About,
 }

@@ -20,7 +20,9 @@ use crate::mailbox::{self, Inbox, Received, Receiver};
 use crate::net::{Conversation, Ending, Flow, Outbound, OutboundLimits};
 use crate::nostr::{Event, Keypair, Kind};
 use crate::query::{Budget, QueryLimits};
-use crate::session::{EventLimits, SessionLimits};
+use crate::session::{
+    Authentication, Commitment, EventLimits, OwnNames, RestrictedKinds, SessionLimits, WorkLimits,
+};
 use crate::store::{Durability, Store, StoreOptions};
 
 #[test]
@@ -300,12 +302,24 @@ impl House {
             content_characters_max: 1_000,
             past_secs_max: None,
             future_secs_max: None,
+            work: WorkLimits { bits_min: 0, commitment: Commitment::Optional },
+            refused_kinds: Box::default(),
+        };
+        let session = SessionLimits {
+            subscriptions_max: 100,
+            filters_max: 10,
+            event,
+            authentication: Authentication::Optional,
+            restricted: RestrictedKinds::new([4, 1059, 21_059]),
+            names: OwnNames::Local("127.0.0.1:7777".parse().unwrap()),
         };
         let relay = Arc::new(Relay {
             store: store.clone(),
             clock: Clock::system(),
-            session: SessionLimits { subscriptions_max: 100, filters_max: 10, event },
+            random: || [9; 16],
+            session,
             query: QueryLimits { default_limit: 10_000, max_limit: 10_000 },
+            count_max: 1_000,
             message_bytes_max: 100_000,
             // As small as can be: whatever a slice may leave undone, it does.
             slice_inline: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 1 },
@@ -500,6 +514,7 @@ impl Client {
             }
             "EOSE" => self.received.entry(text(1)).or_default().ends += 1,
             "OK" => self.oks.push((text(1), message[2].as_bool().unwrap(), text(3))),
+            "AUTH" => assert_eq!(text(1), CHALLENGE),
             "COUNT" => self.counts.push(message[2]["count"].as_u64().unwrap()),
             other => panic!("{other} was not expected: {message}"),
         }
@@ -520,4 +535,5 @@ fn note(number: usize, content: &str) -> Event {
     keys().sign_event(created_at, Kind::TEXT_NOTE, &[], &format!("{content} {number}"))
 }
 
+const CHALLENGE: &str = "09090909090909090909090909090909";
 const DEADLINE: Duration = Duration::from_secs(20);

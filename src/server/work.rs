@@ -13,9 +13,9 @@ use super::render::{self, Audience};
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::Receiver;
 use crate::net::Bytes;
-use crate::nostr::message::{self, SubscriptionId};
+use crate::nostr::message::{self, Count, SubscriptionId};
 use crate::nostr::{Event, EventRef, Filter, Reject, Verifier};
-use crate::query::{self, Cursor};
+use crate::query::{self, CountRules, Counted, Cursor, Registers};
 use crate::session::{self, Reader};
 use crate::store::StoreError;
 
@@ -128,7 +128,14 @@ impl Worker {
     fn count(&self, job: &CountJob) {
         let mut answer = Vec::new();
         match self.counted(job) {
-            Ok(count) => message::write_count(&mut answer, &job.query, count),
+            Ok(counted) => {
+                let count = Count {
+                    count: counted.count,
+                    is_approximate: counted.is_capped,
+                    registers: counted.registers.as_ref().map(Registers::bytes),
+                };
+                message::write_count(&mut answer, &job.query, &count);
+            }
             Err(error) => {
                 message::write_closed(&mut answer, &job.query, &render::refusal(&error));
             }
@@ -136,10 +143,20 @@ impl Worker {
         self.inboxes.put(job.core, Message::Counted { connection: job.connection, answer });
     }
 
-    fn counted(&self, job: &CountJob) -> Result<u64, StoreError> {
+    fn counted(&self, job: &CountJob) -> Result<Counted, StoreError> {
         let now = self.relay.clock.now_secs();
-        let is_visible = |event: &EventRef<'_>| session::visible(event, &job.reader, now);
-        query::count(&self.relay.store.snapshot()?, &job.filters, now, &is_visible)
+        let rules = CountRules {
+            now,
+            is_visible: &|event: &EventRef<'_>| session::visible(event, &job.reader, now),
+            hidden_kinds: job.reader.hidden().map_or(&[], |kinds| kinds),
+            partly_visible_kinds: job.reader.partly_visible(),
+            count_max: self.relay.count_max,
+        };
+        let snapshot = self.relay.store.snapshot()?;
+        match job.reader.narrowed(&job.filters) {
+            Some(filters) => query::answer_count(&snapshot, &filters, &rules),
+            None => query::answer_count(&snapshot, &job.filters, &rules),
+        }
     }
 }
 

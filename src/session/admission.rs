@@ -1,11 +1,14 @@
 //! What an event must be to be taken at all, as far as the event itself, the settings and the time
 //! can tell. Proofs come later; what the store knows comes last.
 
-use super::visible::is_expired;
-use crate::nostr::{EventRef, Kind, Reject};
+use super::conversation::Authentication;
+use super::identity::OwnNames;
+use super::repost;
+use super::visible::{Reader, is_expired};
+use crate::nostr::{EventRef, Kind, Prefix, Reject, Value};
 
 /// What an event may be. Any value is legal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EventLimits {
     /// How many tags.
     pub tags_max: usize,
@@ -15,13 +18,65 @@ pub struct EventLimits {
     pub past_secs_max: Option<u64>,
     /// How many seconds `created_at` may lie ahead; `None` for any.
     pub future_secs_max: Option<u64>,
+    /// The work that went into the id.
+    pub work: WorkLimits,
+    /// Kinds that are not taken.
+    pub refused_kinds: Box<[u16]>,
+}
+
+/// What proof of work an event needs (NIP-13).
+#[derive(Clone, Copy, Debug)]
+pub struct WorkLimits {
+    /// How many leading zero bits; 0 for none.
+    pub bits_min: u32,
+    /// Whether an event may leave open for how many bits it was worked on.
+    pub commitment: Commitment,
+}
+
+/// Whether an event has to name the difficulty it was worked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commitment {
+    /// If it names none, its id counts as it is.
+    Optional,
+    /// If it names none, it shows no work.
+    Required,
+}
+
+/// Who sends an event, and to whom.
+pub(super) struct Parties<'a> {
+    pub(super) reader: &'a Reader,
+    pub(super) authentication: Authentication,
+    pub(super) names: &'a OwnNames,
 }
 
 /// Returns why the event cannot be taken, if so.
-pub(super) fn check(event: &EventRef<'_>, limits: &EventLimits, now: u64) -> Result<(), Reject> {
+pub(super) fn check(
+    event: &EventRef<'_>,
+    limits: &EventLimits,
+    parties: &Parties<'_>,
+    now: u64,
+) -> Result<(), Reject> {
     if event.kind == Kind::AUTHENTICATION {
         return Err(Reject::invalid("kind 22242 belongs into an AUTH message"));
     }
+    check_size(event, limits)?;
+    check_future(event, limits, now)?;
+    if is_expired(event, now) {
+        return Err(Reject::invalid("event expired"));
+    }
+    if event.kind == Kind::VANISH {
+        // It is obeyed whoever sends it, and whatever else is asked of events (NIP-62.5).
+        return check_vanish(event, parties.names);
+    }
+    check_past(event, limits, now)?;
+    if limits.refused_kinds.contains(&event.kind.0) {
+        return Err(Reject::new(Prefix::Blocked, format!("kind {} is not taken here", event.kind)));
+    }
+    check_work(event, &limits.work)?;
+    check_rights(event, parties)
+}
+
+fn check_size(event: &EventRef<'_>, limits: &EventLimits) -> Result<(), Reject> {
     // Each tag takes two packed bytes or more: most events need no counting.
     if event.tags_packed.len() / 2 > limits.tags_max {
         let count = event.tags().count();
@@ -38,10 +93,10 @@ pub(super) fn check(event: &EventRef<'_>, limits: &EventLimits, now: u64) -> Res
             return Err(Reject::invalid(text));
         }
     }
-    check_time(event, limits, now)
+    Ok(())
 }
 
-fn check_time(event: &EventRef<'_>, limits: &EventLimits, now: u64) -> Result<(), Reject> {
+fn check_future(event: &EventRef<'_>, limits: &EventLimits, now: u64) -> Result<(), Reject> {
     if let Some(max) = limits.future_secs_max
         && event.created_at > now.saturating_add(max)
     {
@@ -49,18 +104,84 @@ fn check_time(event: &EventRef<'_>, limits: &EventLimits, now: u64) -> Result<()
         let text = format!("created_at is {ahead} seconds ahead, this relay takes {max}");
         return Err(Reject::invalid(text));
     }
-    if let Some(max) = limits.past_secs_max
-        && event.created_at < now.saturating_sub(max)
-    {
+    Ok(())
+}
+
+fn check_past(event: &EventRef<'_>, limits: &EventLimits, now: u64) -> Result<(), Reject> {
+    let Some(mut max) = limits.past_secs_max else { return Ok(()) };
+    if event.kind == Kind::GIFT_WRAP {
+        max = max.max(WRAP_PAST_SECS);
+    }
+    if event.created_at < now.saturating_sub(max) {
         let behind = now - event.created_at;
         let text = format!("created_at is {behind} seconds ago, this relay takes {max}");
         return Err(Reject::invalid(text));
     }
-    if is_expired(event, now) {
-        return Err(Reject::invalid("event expired"));
+    Ok(())
+}
+
+fn check_vanish(event: &EventRef<'_>, names: &OwnNames) -> Result<(), Reject> {
+    if is_addressed(event, names) {
+        return Ok(());
+    }
+    Err(Reject::invalid("the request to vanish is not addressed to this relay"))
+}
+
+/// Tells whether a request to vanish (NIP-62) is meant for the relay that goes by these names.
+pub fn is_addressed(request: &EventRef<'_>, names: &OwnNames) -> bool {
+    let mut relays = request.tags().filter(|tag| tag.is_named("relay")).filter_map(|it| it.value());
+    relays.any(|value| value == Value::Text(ALL_RELAYS) || names.has(&value.to_text()))
+}
+
+fn check_work(event: &EventRef<'_>, limits: &WorkLimits) -> Result<(), Reject> {
+    if limits.bits_min == 0 || WORKLESS_KINDS.contains(&event.kind) {
+        return Ok(());
+    }
+    // An id that has more zeros than its author worked for has them by luck.
+    let found = event.id.leading_zero_bits();
+    let bits = match (committed_bits(event), limits.commitment) {
+        (Some(target), _) => found.min(target),
+        (None, Commitment::Optional) => found,
+        (None, Commitment::Required) => {
+            return Err(Reject::new(Prefix::Pow, "the nonce tag names no target difficulty"));
+        }
+    };
+    if bits < limits.bits_min {
+        let min = limits.bits_min;
+        return Err(Reject::new(Prefix::Pow, format!("difficulty {bits} is less than {min}")));
     }
     Ok(())
 }
+
+/// Returns the difficulty that the nonce tag says was aimed at.
+fn committed_bits(event: &EventRef<'_>) -> Option<u32> {
+    let nonce = event.tags().find(|tag| tag.is_named("nonce"))?;
+    nonce.elements().nth(2)?.to_text().parse().ok()
+}
+
+fn check_rights(event: &EventRef<'_>, parties: &Parties<'_>) -> Result<(), Reject> {
+    parties.authentication.check(parties.reader)?;
+    if event.is_protected() && !parties.reader.is(event.pubkey) {
+        return Err(if parties.reader.is_authenticated() {
+            Reject::new(Prefix::Restricted, "a protected event is taken from its author alone")
+        } else {
+            Reject::new(Prefix::AuthRequired, "a protected event is taken from its author alone")
+        });
+    }
+    if REPOST_KINDS.contains(&event.kind) && repost::embeds_protected(event.content) {
+        return Err(Reject::new(Prefix::Blocked, "the event that it repeats is protected"));
+    }
+    Ok(())
+}
+
+/// Gift wraps are dated up to two days back at random (NIP-59), and take a while to arrive.
+const WRAP_PAST_SECS: u64 = 3 * 24 * 60 * 60;
+/// Names every relay in a request to vanish.
+const ALL_RELAYS: &[u8] = b"ALL_RELAYS";
+/// Requests to join and to leave (NIP-43): ephemeral, and answered by the relay itself.
+const WORKLESS_KINDS: [Kind; 2] = [Kind(28_934), Kind(28_936)];
+/// Events whose content may be another event (NIP-18).
+const REPOST_KINDS: [Kind; 2] = [Kind(6), Kind(16)];
 
 /// Counts the characters that canonical escaped text stands for.
 fn characters(escaped: &[u8]) -> usize {

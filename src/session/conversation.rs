@@ -7,14 +7,16 @@
 
 use std::sync::Arc;
 
-use super::admission::{self, EventLimits};
-use super::visible::Reader;
+use super::admission::{self, EventLimits, Parties};
+use super::identity::{Challenge, OwnNames, check_proof};
+use super::visible::{Reader, RestrictedKinds};
+use crate::limits;
 use crate::nostr::message::{self, ClientMessage, MessageError, SubscriptionId};
-use crate::nostr::{Event, Filter, Prefix, Reject};
+use crate::nostr::{Event, Filter, Prefix, Reject, Verified};
 use crate::seq::Seq;
 
 /// The settings a session is held to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SessionLimits {
     /// How many subscriptions may be open at once.
     pub subscriptions_max: usize,
@@ -22,6 +24,33 @@ pub struct SessionLimits {
     pub filters_max: usize,
     /// What an event may be.
     pub event: EventLimits,
+    /// Whether clients must say who they are before anything else.
+    pub authentication: Authentication,
+    /// What only those involved may read.
+    pub restricted: RestrictedKinds,
+    /// The addresses of this relay.
+    pub names: OwnNames,
+}
+
+/// Whether clients must say who they are (NIP-42).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Only where it matters.
+    Optional,
+    /// Before anything but a request to vanish.
+    Required,
+}
+
+impl Authentication {
+    /// Returns why nothing is done for this reader, if so.
+    pub(super) fn check(self, reader: &Reader) -> Result<(), Reject> {
+        match self {
+            Authentication::Required if !reader.is_authenticated() => {
+                Err(Reject::new(Prefix::AuthRequired, "this relay serves only whom it knows"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What a message asks of the core.
@@ -32,6 +61,9 @@ pub enum Action {
     /// Have this event stored and passed on, and answer with
     /// [`write_outcome`](super::write_outcome).
     Publish(Event),
+    /// Check the signature of this proof of identity; call [`Session::authenticate`] if it is
+    /// right, and refuse the event if not.
+    Authenticate(Event),
     /// Send what is stored, EOSE, and what is published from then on.
     Open {
         /// The number of the subscription; its horizon is to be set.
@@ -71,18 +103,22 @@ pub struct Subscription {
 }
 
 /// One client's conversation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Session {
     /// Ascending by number.
     subscriptions: Vec<Subscription>,
     opened: u32,
+    challenge: Challenge,
     reader: Reader,
 }
 
 impl Session {
-    /// Begins a conversation.
-    pub fn new() -> Session {
-        Session::default()
+    /// Begins a conversation: appends the challenge that is sent before anything else, so that a
+    /// client that meets `auth-required` can answer at once (NIP-42.8).
+    pub fn begin(challenge: Challenge, limits: &SessionLimits, greeting: &mut Vec<u8>) -> Session {
+        message::write_auth(greeting, &challenge.to_string());
+        let reader = Reader::stranger(limits.restricted.clone());
+        Session { subscriptions: Vec::new(), opened: 0, challenge, reader }
     }
 
     /// Takes one message at the second `now`. Appends the message that answers it at once, if one
@@ -95,7 +131,7 @@ impl Session {
         answer: &mut Vec<u8>,
     ) -> Action {
         match ClientMessage::parse(text) {
-            Ok(ClientMessage::Event(event)) => publish(event, limits, now, answer),
+            Ok(ClientMessage::Event(event)) => self.publish(event, limits, now, answer),
             Ok(ClientMessage::Req { subscription, filters }) => {
                 self.open(subscription, filters, limits, answer)
             }
@@ -103,16 +139,14 @@ impl Session {
             Ok(ClientMessage::Count { query, filters }) => {
                 self.count(query, filters, limits, answer)
             }
-            Ok(ClientMessage::Auth(event)) => {
-                let reject = unsupported("this relay does not authenticate");
-                message::write_refusal(answer, &event.id, &reject);
-                Action::Done
-            }
+            Ok(ClientMessage::Auth(event)) => self.take_proof(event, limits, now, answer),
             Ok(
                 ClientMessage::NegOpen { subscription, .. }
                 | ClientMessage::NegMsg { subscription, .. },
             ) => {
-                let reject = unsupported("this relay does not reconcile");
+                let refused = limits.authentication.check(&self.reader).err();
+                let reject =
+                    refused.unwrap_or_else(|| unsupported("this relay does not reconcile"));
                 message::write_neg_err(answer, &subscription, &reject);
                 Action::Done
             }
@@ -125,6 +159,20 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Takes a proof of identity that was really signed: from here on the client is also its
+    /// author. Appends the answer.
+    pub fn authenticate(&mut self, proof: &Verified, answer: &mut Vec<u8>) {
+        let event = proof.event();
+        let count = self.reader.keys().len();
+        if count >= limits::SESSION_KEYS_MAX && !self.reader.is(&event.pubkey) {
+            let text = format!("a connection has no more than {count} identities");
+            let reject = Reject::new(Prefix::RateLimited, text);
+            return message::write_refusal(answer, &event.id, &reject);
+        }
+        self.reader.add(event.pubkey);
+        message::write_ok(answer, &event.id, true, "");
     }
 
     /// Returns who reads, for [`visible`](super::visible).
@@ -171,7 +219,7 @@ impl Session {
         answer: &mut Vec<u8>,
     ) -> Action {
         let at = self.position(&id);
-        let refused = check_filters(&filters, limits).or_else(|| {
+        let refused = self.check_filters(&filters, limits).or_else(|| {
             let is_full = at.is_none() && self.subscriptions.len() >= limits.subscriptions_max;
             (is_full || self.opened == u32::MAX).then(|| {
                 let max = limits.subscriptions_max;
@@ -195,10 +243,62 @@ impl Session {
         limits: &SessionLimits,
         answer: &mut Vec<u8>,
     ) -> Action {
-        match check_filters(&filters, limits) {
+        match self.check_filters(&filters, limits) {
             Some(reject) => self.refuse(&query, &reject, answer),
             None => Action::Count { query, filters: filters.into() },
         }
+    }
+
+    fn publish(
+        &self,
+        event: Event,
+        limits: &SessionLimits,
+        now: u64,
+        answer: &mut Vec<u8>,
+    ) -> Action {
+        let parties = Parties {
+            reader: &self.reader,
+            authentication: limits.authentication,
+            names: &limits.names,
+        };
+        match admission::check(&event.view(), &limits.event, &parties, now) {
+            Ok(()) => Action::Publish(event),
+            Err(reject) => {
+                message::write_refusal(answer, &event.id, &reject);
+                Action::Done
+            }
+        }
+    }
+
+    fn take_proof(
+        &self,
+        event: Event,
+        limits: &SessionLimits,
+        now: u64,
+        answer: &mut Vec<u8>,
+    ) -> Action {
+        match check_proof(&event.view(), &self.challenge, &limits.names, now) {
+            Ok(()) => Action::Authenticate(event),
+            Err(reject) => {
+                message::write_refusal(answer, &event.id, &reject);
+                Action::Done
+            }
+        }
+    }
+
+    /// Returns why these filters are refused, if they are.
+    fn check_filters(&self, filters: &[Filter], limits: &SessionLimits) -> Option<Reject> {
+        if let Err(reject) = limits.authentication.check(&self.reader) {
+            return Some(reject);
+        }
+        if filters.len() > limits.filters_max {
+            let (count, max) = (filters.len(), limits.filters_max);
+            let text = format!("{count} filters, this relay takes {max} at once");
+            return Some(Reject::invalid(text));
+        }
+        let has_search = filters.iter().any(|filter| filter.search.is_some());
+        let unsearched = || has_search.then(|| unsupported("this relay does not search"));
+        unsearched().or_else(|| self.reader.refusal(filters))
     }
 
     /// Answers CLOSED, which the client takes for the end of whatever it calls so.
@@ -224,26 +324,6 @@ impl Session {
     }
 }
 
-fn publish(event: Event, limits: &SessionLimits, now: u64, answer: &mut Vec<u8>) -> Action {
-    match admission::check(&event.view(), &limits.event, now) {
-        Ok(()) => Action::Publish(event),
-        Err(reject) => {
-            message::write_refusal(answer, &event.id, &reject);
-            Action::Done
-        }
-    }
-}
-
-/// Returns why these filters are refused, if they are.
-fn check_filters(filters: &[Filter], limits: &SessionLimits) -> Option<Reject> {
-    if filters.len() > limits.filters_max {
-        let (count, max) = (filters.len(), limits.filters_max);
-        return Some(Reject::invalid(format!("{count} filters, this relay takes {max} at once")));
-    }
-    let has_search = filters.iter().any(|filter| filter.search.is_some());
-    has_search.then(|| unsupported("this relay does not search"))
-}
-
 fn unsupported(text: &'static str) -> Reject {
     Reject::new(Prefix::Unsupported, text)
 }
@@ -251,20 +331,30 @@ fn unsupported(text: &'static str) -> Reject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nostr::{Keypair, Kind};
+    use crate::nostr::{Keypair, Kind, RelayUrl, Verifier};
+    use crate::session::admission::{Commitment, WorkLimits};
 
     const NOW: u64 = 1_700_000_000;
 
-    const LIMITS: SessionLimits = SessionLimits {
-        subscriptions_max: 3,
-        filters_max: 2,
-        event: EventLimits {
-            tags_max: 2,
-            content_characters_max: 5,
-            past_secs_max: Some(1_000),
-            future_secs_max: Some(900),
-        },
-    };
+    fn limits() -> SessionLimits {
+        SessionLimits {
+            subscriptions_max: 3,
+            filters_max: 2,
+            event: EventLimits {
+                tags_max: 2,
+                content_characters_max: 5,
+                past_secs_max: Some(1_000),
+                future_secs_max: Some(900),
+                work: WorkLimits { bits_min: 0, commitment: Commitment::Optional },
+                refused_kinds: [14].into(),
+            },
+            authentication: Authentication::Optional,
+            restricted: RestrictedKinds::new([4, 1059, 21_059]),
+            names: OwnNames::Public(RelayUrl::parse(OWN).into_iter().collect()),
+        }
+    }
+
+    const OWN: &str = "wss://relay.example.org";
 
     #[test]
     fn nip_01_7_junk_gets_a_notice_and_the_conversation_goes_on() {
@@ -293,7 +383,6 @@ mod tests {
 
     #[test]
     fn events_beyond_the_limits_are_invalid() {
-        let tag = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
         let three_tags = [tag("t", "a"), tag("t", "b"), tag("t", "c")];
         let passed = [tag("expiration", "1700000000")];
         let lasting = [tag("expiration", "1700000001")];
@@ -333,11 +422,11 @@ mod tests {
 
     #[test]
     fn without_a_window_any_time_is_taken() {
-        let mut limits = LIMITS;
+        let mut limits = limits();
         limits.event.past_secs_max = None;
         limits.event.future_secs_max = None;
         for created_at in [0, NOW, u64::from(u32::MAX)] {
-            let mut talk = Talk { limits, ..Talk::new() };
+            let mut talk = Talk { limits: limits.clone(), ..Talk::new() };
             let (action, _) = talk.say(&event_message(created_at, 1, &[], ""));
             assert!(matches!(action, Action::Publish(_)), "{created_at}");
         }
@@ -430,10 +519,162 @@ mod tests {
         assert!(answer.starts_with(r#"["NEG-ERR","n","unsupported: "#), "{answer}");
         let (_, answer) = talk.say(r#"["NEG-CLOSE","n"]"#);
         assert_eq!(answer, "");
-        let auth = event_message(NOW, 22_242, &[], "").replacen("EVENT", "AUTH", 1);
-        let (action, answer) = talk.say(&auth);
+    }
+
+    #[test]
+    fn nip_42_3_several_keys_are_all_authenticated_and_may_do_what_each_may() {
+        let mut talk = Talk::new();
+        let wraps = r#"["REQ","w",{"kinds":[1059]}]"#;
+        let (_, answer) = talk.say(wraps);
+        assert!(answer.starts_with(r#"["CLOSED","w","auth-required: "#), "{answer}");
+        for number in 1..=2 {
+            let protected = protected_message(number);
+            let (_, answer) = talk.say(&protected);
+            let word = ["auth-required: ", "restricted: "][usize::from(number) - 1];
+            assert!(answer.contains(&format!(r#",false,"{word}"#)), "{answer}");
+            let answer = talk.authenticate(number);
+            assert!(answer.contains(r#",true,"""#), "{answer}");
+            assert!(matches!(talk.say(&protected).0, Action::Publish(_)));
+        }
+        assert!(matches!(talk.say(&protected_message(1)).0, Action::Publish(_)));
+        talk.open(wraps);
+        // Again is no harm.
+        assert!(talk.authenticate(1).contains(r#",true,"""#));
+        assert_eq!(talk.session.reader().keys().len(), 2);
+    }
+
+    #[test]
+    fn nip_42_13_the_number_of_keys_is_bounded_generously() {
+        let mut talk = Talk::new();
+        for number in 1..=64 {
+            assert!(talk.authenticate(number).contains(",true,"), "{number}");
+        }
+        assert!(talk.authenticate(65).contains(r#",false,"rate-limited: "#));
+        assert!(talk.authenticate(64).contains(",true,"));
+    }
+
+    #[test]
+    fn nip_42_4_only_a_proof_is_a_proof() {
+        let mut talk = Talk::new();
+        let note = event_message(NOW, 1, &[], "").replacen("EVENT", "AUTH", 1);
+        let (action, answer) = talk.say(&note);
         assert!(matches!(action, Action::Done));
-        assert!(answer.contains(r#",false,"unsupported: "#), "{answer}");
+        assert!(answer.contains(r#",false,"invalid: "#), "{answer}");
+    }
+
+    #[test]
+    fn nip_42_11_where_authentication_is_required_nothing_else_works_before_it() {
+        let mut limits = limits();
+        limits.authentication = Authentication::Required;
+        let mut talk = Talk { limits, ..Talk::new() };
+        let note = event_message(NOW, 1, &[], "");
+        let rows = [
+            (&*note, r#",false,"auth-required: "#),
+            (r#"["REQ","a",{}]"#, r#"["CLOSED","a","auth-required: "#),
+            (r#"["COUNT","a",{}]"#, r#"["CLOSED","a","auth-required: "#),
+            (r#"["NEG-OPEN","a",{},"6100"]"#, r#"["NEG-ERR","a","auth-required: "#),
+        ];
+        for (message, expected) in rows {
+            let (action, answer) = talk.say(message);
+            assert!(matches!(action, Action::Done), "{message}");
+            assert!(answer.contains(expected), "{message} -> {answer}");
+        }
+        let vanish = event_message(NOW, 62, &[tag("relay", OWN)], "");
+        assert!(matches!(talk.say(&vanish).0, Action::Publish(_)));
+        talk.authenticate(9);
+        assert!(matches!(talk.say(&note).0, Action::Publish(_)));
+        talk.open(r#"["REQ","a",{}]"#);
+    }
+
+    #[test]
+    fn nip_62_1_and_5_a_request_to_vanish_is_taken_if_it_names_this_relay() {
+        let mut limits = limits();
+        limits.event.refused_kinds = [62].into();
+        limits.event.work.bits_min = 20;
+        let mut talk = Talk { limits, ..Talk::new() };
+        let relay = |url: &str| vec![tag("relay", url)];
+        let rows = [
+            (NOW, relay(OWN), None),
+            (NOW, relay("WS://Relay.Example.org:443/"), None),
+            (NOW, relay("ALL_RELAYS"), None),
+            (NOW, [relay("wss://other.example"), relay(OWN)].concat(), None),
+            (NOW, [relay(OWN), vec![tag("-", "")]].concat(), None),
+            (0, relay(OWN), None),
+            (NOW + 901, relay(OWN), Some("seconds ahead")),
+            (NOW, relay("all_relays"), Some("not addressed")),
+            (NOW, relay("wss://other.example"), Some("not addressed")),
+            (NOW, vec![], Some("not addressed")),
+            (NOW, [relay(OWN), relay("a"), relay("b")].concat(), Some("3 tags")),
+        ];
+        for (created_at, tags, refused) in rows {
+            let (action, answer) = talk.say(&event_message(created_at, 62, &tags, ""));
+            match refused {
+                None => assert!(matches!(action, Action::Publish(_)), "{tags:?} -> {answer}"),
+                Some(text) => {
+                    assert!(answer.contains(r#",false,"invalid: "#), "{tags:?} -> {answer}");
+                    assert!(answer.contains(text), "{tags:?} -> {answer}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nip_13_2_and_3_difficulty_is_what_was_aimed_at_and_reached() {
+        // The id of the fixture PW has 16 leading zero bits, and names 16 as its target.
+        let worked = format!("[\"EVENT\",{}]", crate::nostr::fixtures::PW);
+        let plain = event_message(NOW, 1, &[], "");
+        let lucky = worked.replace(r#""16""#, r#""4""#);
+        let open = worked.replace(r#","16""#, "");
+        use Commitment::{Optional, Required};
+        let rows = [
+            (16, Optional, &worked, None),
+            (17, Optional, &worked, Some("difficulty 16 is less than 17")),
+            (5, Optional, &lucky, Some("difficulty 4 is less than 5")),
+            (4, Optional, &lucky, None),
+            (16, Optional, &open, None),
+            (16, Required, &worked, None),
+            (1, Required, &open, Some("target")),
+            (12, Optional, &plain, Some("is less than 12")),
+            (0, Required, &plain, None),
+        ];
+        for (bits_min, commitment, message, refused) in rows {
+            let mut limits = limits();
+            limits.event = EventLimits {
+                past_secs_max: None,
+                tags_max: 10,
+                work: WorkLimits { bits_min, commitment },
+                ..limits.event
+            };
+            let (action, answer) = Talk { limits, ..Talk::new() }.say(message);
+            match refused {
+                None => assert!(matches!(action, Action::Publish(_)), "{message} -> {answer}"),
+                Some(text) => {
+                    assert!(answer.contains(r#",false,"pow: "#), "{message} -> {answer}");
+                    assert!(answer.contains(text), "{message} -> {answer}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn kinds_that_are_not_meant_to_be_published_are_blocked() {
+        let (_, answer) = Talk::new().say(&event_message(NOW, 14, &[], ""));
+        assert!(answer.contains(r#",false,"blocked: "#), "{answer}");
+        let repost = event_message(NOW, 6, &[], r#"{"tags":[["-"]]}"#);
+        let mut limits = limits();
+        limits.event.content_characters_max = 100;
+        let (_, answer) = Talk { limits, ..Talk::new() }.say(&repost);
+        assert!(answer.contains(r#",false,"blocked: "#), "{answer}");
+    }
+
+    #[test]
+    fn nip_59_6_a_gift_wrap_may_be_dated_days_back() {
+        let mut talk = Talk::new();
+        let three_days = 3 * 24 * 3600;
+        for (age, is_taken) in [(47 * 3600, true), (three_days, true), (three_days + 1, false)] {
+            let (action, answer) = talk.say(&event_message(NOW - age, 1059, &[], ""));
+            assert_eq!(matches!(action, Action::Publish(_)), is_taken, "{age} -> {answer}");
+        }
     }
 
     #[test]
@@ -484,7 +725,11 @@ mod tests {
 
     impl Talk {
         fn new() -> Talk {
-            Talk { session: Session::new(), limits: LIMITS }
+            let (limits, mut greeting) = (limits(), Vec::new());
+            let session = Session::begin(Challenge::new([7; 16]), &limits, &mut greeting);
+            let expected = format!(r#"["AUTH","{}"]"#, "07".repeat(16));
+            assert_eq!(String::from_utf8(greeting).expect("it is text"), expected);
+            Talk { session, limits }
         }
 
         fn say(&mut self, text: &str) -> (Action, String) {
@@ -493,12 +738,41 @@ mod tests {
             (action, String::from_utf8(answer).expect("answers are text"))
         }
 
+        /// Answers the challenge as the owner of this secret.
+        fn authenticate(&mut self, number: u8) -> String {
+            let keys = Keypair::from_secret([number; 32]).expect("the secret is in range");
+            let tags = [tag("relay", OWN), tag("challenge", &"07".repeat(16))];
+            let proof = keys.sign_event(NOW, Kind::AUTHENTICATION, &tags, "");
+            let mut message = b"[\"AUTH\",".to_vec();
+            proof.view().write_json(&mut message);
+            message.push(b']');
+            let (action, _) = self.say(std::str::from_utf8(&message).expect("events are text"));
+            let Action::Authenticate(event) = action else { panic!("it is a proof") };
+            let proof = Verifier::new().verify(event).expect("it is signed");
+            let mut answer = Vec::new();
+            self.session.authenticate(&proof, &mut answer);
+            String::from_utf8(answer).expect("answers are text")
+        }
+
         fn open(&mut self, text: &str) -> u32 {
             match self.say(text) {
                 (Action::Open { subscription, .. }, _) => subscription,
                 (_, answer) => panic!("{text} -> {answer}"),
             }
         }
+    }
+
+    fn tag(name: &str, value: &str) -> Vec<String> {
+        vec![name.to_owned(), value.to_owned()]
+    }
+
+    fn protected_message(number: u8) -> String {
+        let keys = Keypair::from_secret([number; 32]).expect("the secret is in range");
+        let event = keys.sign_event(NOW, Kind(1), &[vec!["-".to_owned()]], "");
+        let mut message = b"[\"EVENT\",".to_vec();
+        event.view().write_json(&mut message);
+        message.push(b']');
+        String::from_utf8(message).expect("events are text")
     }
 
     fn event_message(created_at: u64, kind: u16, tags: &[Vec<String>], content: &str) -> String {

@@ -4,12 +4,17 @@
 //! as an [`Action`] for the core to carry out. What the client has open is kept here; what leaves
 //! passes [`visible`].
 
+mod identity;
+mod visible;
+
+mod repost;
+
 mod admission;
 mod answer;
 mod conversation;
-mod visible;
 
-pub use admission::EventLimits;
+pub use admission::{Commitment, EventLimits, WorkLimits, is_addressed};
 pub use answer::write_outcome;
-pub use conversation::{Action, Session, SessionLimits, Subscription};
-pub use visible::{Reader, is_shown, visible};
+pub use conversation::{Action, Authentication, Session, SessionLimits, Subscription};
+pub use identity::{Challenge, OwnNames};
+pub use visible::{Reader, RestrictedKinds, Sight, is_shown, sight, visible};

@@ -123,8 +123,10 @@ fn publish(address: &str, number: u32, round: u64, mut acknowledged: impl FnMut(
 fn connect(address: &str) -> tungstenite::WebSocket<std::net::TcpStream> {
     let stream = std::net::TcpStream::connect(address).expect("the relay accepts connections");
     stream.set_read_timeout(Some(PATIENCE)).expect("time-outs are supported");
-    let (socket, _) =
+    let (mut socket, _) =
         tungstenite::client(format!("ws://{address}/"), stream).expect("the upgrade succeeds");
+    let first = socket.read().expect("a challenge comes first");
+    assert!(first.into_text().is_ok_and(|text| text.starts_with("[\"AUTH\"")));
     socket
 }
 

@@ -21,9 +21,15 @@ mod nip01_filters;
 
 mod nip01_subscriptions;
 mod nip02;
+mod nip04_17_59;
 mod nip09;
 mod nip11;
+mod nip13;
 mod nip40;
+mod nip42;
+mod nip45;
+mod nip67;
+mod nip70;
 
 mod model;
 

@@ -143,6 +143,7 @@ fn the_range_of_a_kind_tells_how_it_is_kept() {
     // C09, C10; NIP-01.40
     let relay = Relay::start();
     let mut client = relay.connect();
+    client.authenticate(&key(1));
     let kept = |client: &mut Client, kind: u16, tags: [&[&[&str]]; 2]| {
         let [first, second] =
             [0, 1].map(|n: usize| key(1).event(kind, &format!("{n}"), tags[n], AT + n as u64));

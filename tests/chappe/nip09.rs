@@ -58,6 +58,7 @@ fn an_author_deletes_an_event_by_its_id() {
 fn every_class_of_event_can_be_deleted_by_id() {
     let relay = Relay::start();
     let mut client = relay.connect();
+    client.authenticate(&key(1));
     for (kind, tags) in [(0, vec![]), (3, vec![]), (10_002, vec![]), (7, vec![]), (40_000, vec![])]
         .into_iter()
         .chain([(30_023, vec![&["d", "x"] as &[&str]]), (1059, vec![&["p", "x"]])])
@@ -251,6 +252,7 @@ fn the_recipient_deletes_a_gift_wrap() {
     // E15; NIP-09.8, NIP-59.4
     let relay = Relay::start();
     let mut client = relay.connect();
+    client.authenticate(&key(2));
     let recipient = key(2).public().to_owned();
     let wrap = |content: &str| key(77).event(1059, content, &[&["p", &recipient]], AT);
     let [wanted, unwanted] = [wrap("wanted"), wrap("unwanted")];

@@ -18,6 +18,13 @@ pub struct JsonError {
     pub problem: &'static str,
 }
 
+impl JsonError {
+    /// Tells whether the text may well be JSON, but is nested too deeply to be read.
+    pub fn is_too_deep(&self) -> bool {
+        self.problem == TOO_DEEP
+    }
+}
+
 /// A position in a JSON text.
 ///
 /// Methods that read something expect the cursor on its first byte and leave it behind the last;
@@ -176,7 +183,7 @@ impl<'a> Scanner<'a> {
             };
             if has_items {
                 if depth == limits::JSON_DEPTH_MAX {
-                    return Err(self.error("nested too deeply"));
+                    return Err(self.error(TOO_DEEP));
                 }
                 levels = levels << 1 | u64::from(is_object);
                 depth += 1;
@@ -351,6 +358,8 @@ fn is_canonical_control(escape: &[u8], unit: u32) -> bool {
     let has_short_form = matches!(unit, 0x08 | 0x09 | 0x0a | 0x0c | 0x0d);
     unit < 0x20 && !has_short_form && !escape[2..].iter().any(u8::is_ascii_uppercase)
 }
+
+const TOO_DEEP: &str = "nested too deeply";
 
 #[cfg(test)]
 mod tests {

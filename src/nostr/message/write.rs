@@ -33,10 +33,23 @@ pub fn write_event_prefix(out: &mut Vec<u8>, subscription: &SubscriptionId) {
     out.extend_from_slice(b"\",");
 }
 
-/// Appends `["EOSE",...]`: all stored events were delivered.
-pub fn write_eose(out: &mut Vec<u8>, subscription: &SubscriptionId) {
+/// Appends `["EOSE",...]`: all stored events were delivered, and what that means if it is known.
+pub fn write_eose(out: &mut Vec<u8>, subscription: &SubscriptionId, hint: Option<EoseHint>) {
     write_named(out, "EOSE", subscription);
-    out.push(b']');
+    out.extend_from_slice(match hint {
+        None => b"]",
+        Some(EoseHint::Finish) => b",[\"finish\"]]",
+        Some(EoseHint::More) => b",[\"more\"]]",
+    });
+}
+
+/// What EOSE can say beyond that it is over for now (NIP-67).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EoseHint {
+    /// Nothing else that is stored matches.
+    Finish,
+    /// Something else that is stored matches.
+    More,
 }
 
 /// Appends `["CLOSED",...]`: a subscription or count was refused or ended.
@@ -47,11 +60,30 @@ pub fn write_closed(out: &mut Vec<u8>, subscription: &SubscriptionId, reject: &R
 }
 
 /// Appends `["COUNT",...]`: how many events match.
-pub fn write_count(out: &mut Vec<u8>, query: &SubscriptionId, count: u64) {
+pub fn write_count(out: &mut Vec<u8>, query: &SubscriptionId, count: &Count<'_>) {
     write_named(out, "COUNT", query);
     out.extend_from_slice(b",{\"count\":");
-    json::write_integer(count, out);
+    json::write_integer(count.count, out);
+    if count.is_approximate {
+        out.extend_from_slice(b",\"approximate\":true");
+    }
+    if let Some(registers) = count.registers {
+        out.extend_from_slice(b",\"hll\":\"");
+        hex::encode_into(registers, out);
+        out.push(b'"');
+    }
     out.extend_from_slice(b"}]");
+}
+
+/// The answer to a COUNT (NIP-45).
+#[derive(Clone, Copy, Debug)]
+pub struct Count<'a> {
+    /// How many events there are.
+    pub count: u64,
+    /// There may be more.
+    pub is_approximate: bool,
+    /// What the counts of several relays can be added up by, if the question defines it.
+    pub registers: Option<&'a [u8; 256]>,
 }
 
 /// Appends `["NOTICE",...]`: a text for people.
@@ -145,15 +177,25 @@ mod tests {
             &format!(r#"["OK","{hex}",false,"invalid: no \"x\""]"#),
         );
         check(|out| write_event_prefix(out, &name), "[\"EVENT\",\"a\\\"\\\\\\n\u{e9}\",");
-        check(|out| write_eose(out, &name), "[\"EOSE\",\"a\\\"\\\\\\n\u{e9}\"]");
+        check(|out| write_eose(out, &name, None), "[\"EOSE\",\"a\\\"\\\\\\n\u{e9}\"]");
+        let plain = SubscriptionId::new("x").expect("it is legal");
+        for (hint, word) in [(EoseHint::Finish, "finish"), (EoseHint::More, "more")] {
+            let expected = format!(r#"["EOSE","x",["{word}"]]"#);
+            check(|out| write_eose(out, &plain, Some(hint)), &expected);
+        }
         check(
             |out| write_closed(out, &name, &reject),
             "[\"CLOSED\",\"a\\\"\\\\\\n\u{e9}\",\"invalid: no \\\"x\\\"\"]",
         );
-        check(
-            |out| write_count(out, &name, 12),
-            "[\"COUNT\",\"a\\\"\\\\\\n\u{e9}\",{\"count\":12}]",
+        let count = Count { count: 12, is_approximate: false, registers: None };
+        check(|out| write_count(out, &plain, &count), r#"["COUNT","x",{"count":12}]"#);
+        let registers = std::array::from_fn(|place| place as u8);
+        let count = Count { count: 0, is_approximate: true, registers: Some(&registers) };
+        let expected = format!(
+            r#"["COUNT","x",{{"count":0,"approximate":true,"hll":"{}"}}]"#,
+            hex::Hex(&registers)
         );
+        check(|out| write_count(out, &plain, &count), &expected);
         check(|out| write_notice(out, "a\tb"), r#"["NOTICE","a\tb"]"#);
         check(|out| write_auth(out, "c\"d"), r#"["AUTH","c\"d"]"#);
         check(

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tungstenite::{Bytes, Error, Message, Utf8Bytes, WebSocket};
 
 use super::PATIENCE;
-use super::event::{Event, key, now};
+use super::event::{Event, Key, key, now};
 
 /// What a client received, in order of arrival.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Client {
     socket: WebSocket<TcpStream>,
     backlog: VecDeque<Received>,
     fences: u32,
+    url: String,
+    challenge: String,
 }
 
 /// The relay's answer to one EVENT.
@@ -61,7 +63,8 @@ impl Verdict {
 }
 
 impl Client {
-    /// Connects and upgrades to a websocket on `/`.
+    /// Connects, upgrades to a websocket on `/`, and reads the challenge that the relay begins with
+    /// (NIP-42).
     pub(crate) fn connect(address: &str) -> Client {
         let stream = TcpStream::connect(address).expect("the relay accepts connections");
         stream.set_nodelay(true).expect("TCP has no delay option");
@@ -69,7 +72,69 @@ impl Client {
         stream.set_write_timeout(Some(PATIENCE)).expect("time-outs are supported");
         let (socket, _) = tungstenite::client(format!("ws://{address}/"), stream)
             .unwrap_or_else(|error| panic!("the upgrade on / succeeds: {error}"));
-        Client { socket, backlog: VecDeque::new(), fences: 0 }
+        let url = format!("ws://{address}/");
+        let challenge = String::new();
+        let mut client = Client { socket, backlog: VecDeque::new(), fences: 0, url, challenge };
+        client.challenge = client.wait_for("the challenge, before anything else", |received| {
+            let Received::Json(_, message) = received else { panic!("it was {received:?}") };
+            let is_challenge = message[0] == "AUTH" && message[2].is_null();
+            assert!(is_challenge, "a challenge comes before anything else, not {message}");
+            Some(message[1].as_str().expect("a challenge is text").to_owned())
+        });
+        client
+    }
+
+    /// What the relay wants to have signed.
+    pub(crate) fn challenge(&self) -> &str {
+        &self.challenge
+    }
+
+    /// Returns the proof that a key signs for this connection.
+    pub(crate) fn proof(&self, key: &Key) -> Event {
+        key.event(22_242, "", &[&["relay", &self.url], &["challenge", &self.challenge]], now())
+    }
+
+    /// Sends AUTH and returns the relay's answer.
+    #[track_caller]
+    pub(crate) fn present(&mut self, proof: &Event) -> Verdict {
+        self.send(&json!(["AUTH", proof.json()]));
+        self.verdict(&proof.id)
+    }
+
+    /// Proves to be the owner of a key.
+    #[track_caller]
+    pub(crate) fn authenticate(&mut self, key: &Key) {
+        let proof = self.proof(key);
+        self.present(&proof).is_true("", "a proof of identity");
+    }
+
+    /// Sends COUNT and returns the object of the answer.
+    #[track_caller]
+    pub(crate) fn counted(&mut self, filters: &[Value]) -> Value {
+        let mut message = vec![json!("COUNT"), json!("count")];
+        message.extend_from_slice(filters);
+        self.send(&Value::Array(message));
+        self.wait_for_json("COUNT", |message| {
+            if message[0] == "CLOSED" && message[1] == "count" {
+                panic!("{filters:?} was not counted: {message}");
+            }
+            (message[0] == "COUNT" && message[1] == "count").then(|| message[2].clone())
+        })
+    }
+
+    /// Sends a COUNT that must be refused with this prefix.
+    #[track_caller]
+    pub(crate) fn count_refused(&mut self, filters: &[Value], prefix: &str) {
+        let mut message = vec![json!("COUNT"), json!("count")];
+        message.extend_from_slice(filters);
+        self.send(&Value::Array(message));
+        let reason = self.wait_for_json("CLOSED of a COUNT", |message| {
+            assert!(message[0] != "COUNT", "{filters:?} was counted: {message}");
+            let wanted = message[0] == "CLOSED" && message[1] == "count";
+            wanted.then(|| message[2].as_str().expect("CLOSED has a reason").to_owned())
+        });
+        let right = reason.starts_with(&format!("{prefix}: "));
+        assert!(right, "{filters:?} is closed with `{prefix}: `, not {reason:?}");
     }
 
     /// Sends one JSON message.
@@ -313,7 +378,7 @@ impl Client {
             self.socket.get_ref().set_read_timeout(Some(left)).expect("time-outs are supported");
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
-                    let value = serde_json::from_str(&text)
+                    let value: Value = serde_json::from_str(&text)
                         .map_err(|error| format!("not JSON ({error}): {text}"))?;
                     return Ok(Received::Json(text.to_string(), value));
                 }

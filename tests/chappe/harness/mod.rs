@@ -14,7 +14,7 @@ pub(crate) mod relay;
 pub(crate) mod seed;
 
 pub(crate) use client::{Client, Verdict};
-pub(crate) use event::{Event, fixture, key, now, wait_until};
+pub(crate) use event::{Event, Key, fixture, key, now, wait_until};
 pub(crate) use process::{Finished, command, command_with_input};
 pub(crate) use raw::{RawSocket, Response, http};
 pub(crate) use relay::Relay;

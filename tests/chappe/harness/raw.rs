@@ -39,11 +39,14 @@ impl RawSocket {
         RawSocket { stream }
     }
 
-    /// Connects and upgrades to a websocket.
+    /// Connects, upgrades to a websocket, and reads the challenge that the relay begins with.
     pub(crate) fn upgrade(address: &str) -> RawSocket {
         let mut socket = RawSocket::open(address);
         let response = socket.request("GET", "/", &UPGRADE, address);
         assert_eq!(response.status, 101, "the upgrade succeeds");
+        let first = socket.read_frame();
+        let is_challenge = matches!(&first, Frame::Data(1, text) if text.starts_with(b"[\"AUTH\""));
+        assert!(is_challenge, "a challenge comes first, not {first:?}");
         socket
     }
 
