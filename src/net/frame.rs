@@ -368,7 +368,7 @@ pub(crate) fn write_close_frame(out: &mut Vec<u8>, code: Option<CloseCode>, reas
 const CONTROL_BYTES_MAX: usize = 125;
 /// A server's header with a two-byte length: the room left for payloads of unknown length.
 const HEADER_BYTES_USUAL: usize = 4;
-const HEADER_BYTES_MAX: usize = 10;
+pub(super) const HEADER_BYTES_MAX: usize = 10;
 const FIN_BIT: u8 = 0x80;
 const LENGTH_IS_U16: u8 = 126;
 const LENGTH_IS_U64: u8 = 127;

@@ -88,8 +88,9 @@ impl Outbound {
 
     /// Queues one text message whose text is the parts, one after the other.
     pub fn push_text_parts(&self, parts: &[&[u8]]) {
-        let payload_len = parts.iter().map(|part| part.len()).sum();
+        let payload_len: usize = parts.iter().map(|part| part.len()).sum();
         self.append(|open| {
+            open.reserve(payload_len + frame::HEADER_BYTES_MAX);
             frame::write_text_frame_header(open, payload_len);
             for part in parts {
                 open.extend_from_slice(part);

@@ -15,6 +15,8 @@ use crate::store::{StoreError, View};
 pub(super) struct Race {
     runners: Vec<Runner>,
     turn_steps: u64,
+    /// What is left of the turn of the runner at `next`.
+    turn_left: u64,
     next: usize,
     rest: Rest,
 }
@@ -57,7 +59,7 @@ impl Race {
             until: u64::MAX,
         };
         let runners = plans.into_iter().map(runner).collect();
-        Race { runners, turn_steps: 0, next: 0, rest: Rest::Unknown }
+        Race { runners, turn_steps: 0, turn_left: 0, next: 0, rest: Rest::Unknown }
     }
 
     /// Returns the runners, for reports.
@@ -91,17 +93,22 @@ impl Race {
         }
         loop {
             while self.next < self.runners.len() {
-                let turn_steps = if is_alone { *steps } else { self.turn_of(self.next) };
-                if is_alone || self.may_run(task.filter, turn_steps) {
-                    let is_done = self.turn(view, task, turn_steps, &mut fresh, steps)?;
-                    if is_done {
+                if is_alone {
+                    self.turn_left = *steps;
+                } else if self.turn_left == 0 {
+                    self.turn_left = self.turn_of(self.next);
+                }
+                if is_alone || self.may_run(task.filter, self.turn_of(self.next)) {
+                    if self.turn(view, task, &mut fresh, steps)? {
                         return Ok(Some(self.finish(fresh)));
                     }
+                } else {
+                    self.turn_left = 0;
                 }
+                self.next += usize::from(self.turn_left == 0 && !is_alone);
                 if *steps == 0 {
                     return Ok(None);
                 }
-                self.next += 1;
             }
             self.next = 0;
             self.turn_steps = self.turn_steps.saturating_mul(TURN_GROWTH);
@@ -123,18 +130,21 @@ impl Race {
         &mut self,
         view: &View<'t>,
         task: &Task<'_>,
-        turn_steps: u64,
         fresh: &mut Fresh<'t>,
         steps: &mut u64,
     ) -> Result<bool, StoreError> {
         let runner = &mut self.runners[self.next];
         let mut matches: Vec<Match<'t>> = Vec::new();
         let already = runner.hits.len();
+        // The turn may be longer than the slice: then it goes on in the next one.
+        let most = self.turn_left.min(*steps);
         let (stop, cost) =
-            walk(view, &runner.plan, task, runner.until, already, turn_steps, &mut matches)?;
+            walk(view, &runner.plan, task, runner.until, already, most, &mut matches)?;
         runner.cost.add(cost);
         runner.turns += 1;
-        *steps = steps.saturating_sub(cost.steps().max(1));
+        let used = cost.steps().max(1);
+        *steps = steps.saturating_sub(used);
+        self.turn_left = self.turn_left.saturating_sub(used);
         for (hit, event) in matches {
             runner.hits.push(hit);
             fresh.0[self.next].push(event);
