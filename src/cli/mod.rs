@@ -8,6 +8,7 @@ pub mod exit;
 
 mod interrupt;
 mod matching;
+mod names;
 mod open;
 mod output;
 mod period;

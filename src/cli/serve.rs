@@ -8,15 +8,16 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::arguments::Common;
 use super::exit::Failure;
+use super::names::own_names;
 use super::open::open_or_create;
 use super::output::{grouped, say};
 use crate::config::settings::Level;
 use crate::config::{Flag, Settings};
-use crate::nostr::{PublicKey, RelayUrl};
+use crate::nostr::PublicKey;
 use crate::query::QueryLimits;
 use crate::server::{About, Server, ServerError, ServerSettings};
 use crate::session::{
-    Authentication, Commitment, EventLimits, OwnNames, RestrictedKinds, SessionLimits, WorkLimits,
+    Authentication, Commitment, EventLimits, RestrictedKinds, SessionLimits, WorkLimits,
 };
 use crate::store::Store;
 
@@ -127,13 +128,6 @@ fn event(settings: &Settings) -> EventLimits {
         },
         refused_kinds: kinds(&policy.refused_kinds).collect(),
     }
-}
-
-/// Returns the addresses that mean this relay (NIP-42, NIP-62).
-pub(super) fn own_names(settings: &Settings) -> OwnNames {
-    let urls: Box<[RelayUrl]> =
-        settings.relay.url.iter().filter_map(|text| RelayUrl::parse(text)).collect();
-    if urls.is_empty() { OwnNames::Local(settings.server.listen) } else { OwnNames::Public(urls) }
 }
 
 /// Narrows numbers that the settings table bounds to kinds.

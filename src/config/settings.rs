@@ -21,7 +21,7 @@ settings! {
 
         /// Public addresses of the relay: those that its clients connect to. A client proves who
         /// it is to one of them (NIP-42), and a request to vanish names one (NIP-62). Without any,
-        /// only addresses of this machine itself (localhost, 127.0.0.1, [::1]) and the address of
+        /// only addresses of this machine itself (localhost, 127.0.0.1, ::1) and the address of
         /// server.listen are taken for the relay's own.
         #[key(unit = "", range = RELAY_URLS, reload = No,
             example = "[\"wss://relay.example.org\"]")]
@@ -155,7 +155,8 @@ settings! {
         #[key(unit = "characters", range = Range::Integers(0, 134_217_728), reload = No)]
         max_content_length: u64 = 1_000_000;
 
-        /// How far in the past an event's created_at may be. 0: any time.
+        /// How far in the past an event's created_at may be. 0: any time. Gift wraps may be three
+        /// days old in any case: they are dated back at random (NIP-59).
         #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = No)]
         created_at_past_secs: u64 = 0;
 

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use super::admit::Admitted;
 use crate::clock::Clock;
 use crate::fanout::{Producer, Published};
-use crate::nostr::{Event, EventId, Prefix, Reject, Verified};
+use crate::nostr::{Event, EventId, Kind, Prefix, Reject, Verified};
 use crate::seq::Seq;
 use crate::store::{Outcome, Store, StoreError, Writer};
 
@@ -131,6 +131,8 @@ const BATCH_MAX: usize = 8_192;
 const BATCH_BYTES_MAX: usize = 32 << 20;
 /// Without work for so long, the writer tidies up.
 const IDLE: Duration = Duration::from_millis(500);
+/// How long a busy relay may put off erasing what vanished.
+const ERASE_SECS_MAX: u64 = 60;
 /// Expired events buried at once.
 const EXPIRE_MAX: usize = 1_000;
 
@@ -146,6 +148,8 @@ pub fn spawn(
     clock: Clock,
 ) -> std::io::Result<WriterThread> {
     let (mailbox, inbox) = bounded(MAILBOX_MAX);
+    // What requests to vanish buried may not have been erased when the process ended.
+    let has_requests = store.snapshot().is_ok_and(|snapshot| snapshot.total(Kind::VANISH.0) > 0);
     let state = State {
         published: store.last_seq(),
         writer: Writer::new(store.clone()),
@@ -154,6 +158,7 @@ pub fn spawn(
         replies,
         clock,
         expired_at: 0,
+        erase_at: has_requests.then_some(0),
     };
     let thread =
         std::thread::Builder::new().name("writer".to_owned()).spawn(move || state.run(&inbox))?;
@@ -170,6 +175,8 @@ struct State {
     published: Seq,
     /// When expired events were last looked for.
     expired_at: u64,
+    /// When what vanished is erased at the latest, if anything has vanished.
+    erase_at: Option<u64>,
 }
 
 impl State {
@@ -236,6 +243,9 @@ impl State {
                 _ => continue,
             };
             self.published = self.published.max(seq);
+            if event.event().kind == Kind::VANISH {
+                self.erase_at = Some(self.clock.now_secs() + ERASE_SECS_MAX);
+            }
             published.push(rendered(seq, event.into_event()));
         }
         if !published.is_empty() {
@@ -296,7 +306,8 @@ impl State {
                 self.expired_at = now;
                 self.writer.expire(now, EXPIRE_MAX)?;
             }
-            self.writer.maintain(is_idle && self.is_worth_merging()?)
+            let is_erasing = self.is_erasing(is_idle, now);
+            self.writer.maintain(is_erasing || is_idle && self.is_worth_merging()?)
         });
         done.unwrap_or_else(|error| {
             if !matches!(error, StoreError::Poisoned) {
@@ -304,6 +315,17 @@ impl State {
             }
             false
         })
+    }
+
+    /// What vanished is erased by the next merge, which is not put off for long (NIP-62).
+    fn is_erasing(&mut self, is_idle: bool, now: u64) -> bool {
+        // A merge under way has begun before.
+        let is_due = self.erase_at.is_some_and(|at| is_idle || at <= now);
+        if !is_due || self.writer.is_merging() {
+            return false;
+        }
+        self.erase_at = None;
+        true
     }
 
     /// A quiet store is merged when opening it again would otherwise take a while.

@@ -122,4 +122,4 @@ const DOCUMENT_TYPE: &str = "application/nostr+json";
 const METHODS: &str = "GET, HEAD, OPTIONS";
 /// What this relay does for a client, whatever the settings; the document lists nothing that only
 /// clients do.
-const SUPPORTED_NIPS: [u16; 11] = [1, 2, 9, 11, 13, 40, 42, 45, 65, 67, 70];
+const SUPPORTED_NIPS: [u16; 12] = [1, 2, 9, 11, 13, 40, 42, 45, 62, 65, 67, 70];

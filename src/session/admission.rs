@@ -68,12 +68,13 @@ pub(super) fn check(
         // It is obeyed whoever sends it, and whatever else is asked of events (NIP-62.5).
         return check_vanish(event, parties.names);
     }
+    parties.authentication.check(parties.reader)?;
     check_past(event, limits, now)?;
     if limits.refused_kinds.contains(&event.kind.0) {
         return Err(Reject::new(Prefix::Blocked, format!("kind {} is not taken here", event.kind)));
     }
     check_work(event, &limits.work)?;
-    check_rights(event, parties)
+    check_protection(event, parties.reader)
 }
 
 fn check_size(event: &EventRef<'_>, limits: &EventLimits) -> Result<(), Reject> {
@@ -159,10 +160,9 @@ fn committed_bits(event: &EventRef<'_>) -> Option<u32> {
     nonce.elements().nth(2)?.to_text().parse().ok()
 }
 
-fn check_rights(event: &EventRef<'_>, parties: &Parties<'_>) -> Result<(), Reject> {
-    parties.authentication.check(parties.reader)?;
-    if event.is_protected() && !parties.reader.is(event.pubkey) {
-        return Err(if parties.reader.is_authenticated() {
+fn check_protection(event: &EventRef<'_>, reader: &Reader) -> Result<(), Reject> {
+    if event.is_protected() && !reader.is(event.pubkey) {
+        return Err(if reader.is_authenticated() {
             Reject::new(Prefix::Restricted, "a protected event is taken from its author alone")
         } else {
             Reject::new(Prefix::AuthRequired, "a protected event is taken from its author alone")

@@ -20,6 +20,7 @@ fn describe(outcome: Outcome) -> (bool, &'static str) {
         Outcome::Duplicate => (true, "duplicate: already have this event"),
         Outcome::Superseded => (false, "duplicate: have a newer version"),
         Outcome::Deleted => (false, "blocked: event was deleted by its author"),
+        Outcome::Vanished => (false, "blocked: who it is by or for has asked to vanish"),
         Outcome::Expired => (false, "invalid: event expired"),
     }
 }
@@ -38,6 +39,7 @@ mod tests {
             (Ok(Outcome::Duplicate), r#"true,"duplicate: "#),
             (Ok(Outcome::Superseded), r#"false,"duplicate: "#),
             (Ok(Outcome::Deleted), r#"false,"blocked: "#),
+            (Ok(Outcome::Vanished), r#"false,"blocked: "#),
             (Ok(Outcome::Expired), r#"false,"invalid: "#),
             (Err(Reject::new(Prefix::Error, "full")), r#"false,"error: full"]"#),
         ];

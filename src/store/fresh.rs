@@ -15,7 +15,8 @@ use super::env::{Store, Table, damaged};
 use super::error::StoreError;
 use super::key::{Entry, Index, Range};
 use super::overlay::Layers;
-use crate::nostr::{EventRef, Kind, KindClass, Value, Verified};
+use super::vanish::{recipients, requests};
+use crate::nostr::{EventRef, Kind, KindClass, PublicKey, Value, Verified};
 use crate::seq::Seq;
 
 /// A short name of something that events are about: an id or an address.
@@ -28,6 +29,9 @@ pub(super) struct Recent {
     young: Names,
     frozen: Names,
     of_event: Vec<Name>,
+    /// Who has asked to vanish, as far as the blocks do not know yet; they may know some.
+    vanished: Names,
+    of_request: Option<Name>,
     /// The LMDB transaction that the names belong to.
     transaction: usize,
     /// The names are those of the events behind the merge mark `merged`, up to `last`.
@@ -86,12 +90,19 @@ impl Recent {
     pub(super) fn may_concern(&mut self, store: &Store, event: &EventRef<'_>) -> bool {
         self.learn_names(store, event);
         let is_recent = |name: &Name| self.young.contains(name) || self.frozen.contains(name);
-        self.of_event.iter().any(is_recent)
+        self.of_event.iter().any(is_recent) || self.may_be_vanished(event)
+    }
+
+    fn may_be_vanished(&self, event: &EventRef<'_>) -> bool {
+        let has_vanished = |key: &PublicKey| self.vanished.contains(&head(&key.0));
+        !self.vanished.is_empty()
+            && (has_vanished(event.pubkey) || recipients(event).any(has_vanished))
     }
 
     /// Adds the event that was asked about last.
     pub(super) fn remember(&mut self, seq: Seq) {
         self.last = seq;
+        self.vanished.extend(self.of_request.take());
         self.young.extend(self.of_event.drain(..));
     }
 
@@ -100,6 +111,7 @@ impl Recent {
         let names = &mut self.of_event;
         names.clear();
         names.push(head(&event.id.0));
+        self.of_request = (event.kind == Kind::VANISH).then(|| head(&event.pubkey.0));
         if event.has_address() {
             let mut address = Vec::new();
             event.write_address(&mut address);
@@ -134,6 +146,7 @@ pub(super) fn concern_blocks(
     }
     // Without any deletion request nothing can have been deleted by one.
     let has_requests = layers.totals.contains_key(&Kind::DELETION.0);
+    let has_vanished = layers.totals.contains_key(&Kind::VANISH.0);
     let mut probes: [Vec<(Entry, Entry, usize)>; Index::ALL.len()] = Default::default();
     for (place, verified) in batch.iter().enumerate() {
         let event = verified.event().view();
@@ -144,6 +157,10 @@ pub(super) fn concern_blocks(
         add_versions(store, &event, &mut add);
         if has_requests {
             add_requests(store, &event, &mut add);
+        }
+        if has_vanished {
+            add(requests(event.pubkey, event.created_at));
+            recipients(&event).for_each(|key| add(requests(key, event.created_at)));
         }
     }
     for index in Index::ALL {

@@ -14,7 +14,7 @@
 //! `schema/FORMAT.md`.
 //!
 //! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `extend`, `record`, `snapshot`, `scan`, `cells`,
-//! `time_tree`, `rules`, `fresh`, `write`, `merge`, `check`, `compact`, `info`.
+//! `time_tree`, `rules`, `vanish`, `fresh`, `write`, `merge`, `check`, `compact`, `info`.
 
 mod key;
 
@@ -36,6 +36,7 @@ mod time_tree;
 mod fresh;
 mod merge;
 mod rules;
+mod vanish;
 mod write;
 
 mod check;

@@ -6,6 +6,7 @@
 use super::error::StoreError;
 use super::key::Range;
 use super::snapshot::View;
+use super::vanish::{find_covered, has_request as has_vanish_request, is_vanished};
 use crate::hex;
 use crate::nostr::{EventRef, Kind, KindClass, PublicKey, Value};
 use crate::seq::Seq;
@@ -21,6 +22,8 @@ pub enum Outcome {
     Superseded,
     /// Its author has asked for its deletion (NIP-09).
     Deleted,
+    /// Its author, or one to whom it is wrapped, has asked to vanish (NIP-62).
+    Vanished,
     /// Its expiration has passed (NIP-40).
     Expired,
     /// It is of an ephemeral kind, which is never stored (NIP-01).
@@ -53,10 +56,20 @@ pub(super) fn decide(
     if is_expired(event, now) {
         return Ok(Decision::Refuse(Outcome::Expired));
     }
+    if is_vanished(view, event)? {
+        return Ok(Decision::Refuse(Outcome::Vanished));
+    }
     if is_deleted(view, event)? {
         return Ok(Decision::Refuse(Outcome::Deleted));
     }
     let mut bury = Vec::new();
+    if event.kind == Kind::VANISH {
+        // A request that is covered by another one changes nothing (NIP-62.6).
+        if has_vanish_request(view, event.pubkey, event.created_at)? {
+            return Ok(Decision::Refuse(Outcome::Duplicate));
+        }
+        find_covered(view, event, &mut bury)?;
+    }
     if matches!(class, KindClass::Replaceable | KindClass::Addressable) {
         for (seq, kind, is_newer) in versions(view, event, class)? {
             if is_newer {
@@ -90,7 +103,7 @@ fn may_delete(author: &PublicKey, event: &EventRef<'_>) -> bool {
         || event.kind == Kind::GIFT_WRAP && has_tag(event, b'p', Value::Hex(&author.0))
 }
 
-fn has_tag(event: &EventRef<'_>, letter: u8, value: Value<'_>) -> bool {
+pub(super) fn has_tag(event: &EventRef<'_>, letter: u8, value: Value<'_>) -> bool {
     event.tags().any(|tag| tag.letter() == Some(letter) && tag.value() == Some(value))
 }
 

@@ -104,7 +104,8 @@ impl Writer {
     ) -> Result<Outcome, StoreError> {
         let store = &self.store;
         let is_recent = self.recent.may_concern(store, event);
-        let is_plain = event.kind != Kind::DELETION && event.kind.class() != KindClass::Ephemeral;
+        let is_plain = !matches!(event.kind, Kind::DELETION | Kind::VANISH)
+            && event.kind.class() != KindClass::Ephemeral;
         let mut dead = Vec::new();
         if is_recent || is_concerned || !is_plain {
             // A close look, with everything of this batch in sight.
@@ -179,6 +180,11 @@ impl Writer {
             }
         }
         if seqs.is_empty() { Ok(0) } else { self.bury(&seqs) }
+    }
+
+    /// Returns whether a merge is under way: it does not remove what dies from here on.
+    pub fn is_merging(&self) -> bool {
+        self.merge.is_some()
     }
 
     /// Does one bounded step of moving entries from memory into the index blocks, if it is time.

@@ -28,6 +28,7 @@ mod nip13;
 mod nip40;
 mod nip42;
 mod nip45;
+mod nip62;
 mod nip67;
 mod nip70;
 

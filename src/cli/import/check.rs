@@ -3,7 +3,8 @@
 use std::io;
 
 use super::lines::{Chunk, Text};
-use crate::nostr::{Event, Verified, Verifier};
+use crate::nostr::{Event, Kind, Verified, Verifier};
+use crate::session::{self, OwnNames};
 use crate::store::{Store, StoreError};
 
 /// Whether signatures are checked; ids always are.
@@ -69,6 +70,7 @@ pub(super) struct Checker {
     verifier: Verifier,
     signatures: Signatures,
     rejected: Rejected,
+    names: OwnNames,
     line_bytes_max: usize,
 }
 
@@ -77,9 +79,10 @@ impl Checker {
         store: Store,
         signatures: Signatures,
         rejected: Rejected,
+        names: OwnNames,
         line_bytes_max: usize,
     ) -> Self {
-        Self { store, verifier: Verifier::new(), signatures, rejected, line_bytes_max }
+        Self { store, verifier: Verifier::new(), signatures, rejected, names, line_bytes_max }
     }
 
     /// Parses and verifies the lines of a chunk.
@@ -110,6 +113,10 @@ impl Checker {
                 Signatures::Trusted => self.verifier.verify_id_only(event),
             };
             match result {
+                // In the store it would be obeyed (NIP-62).
+                Ok(event) if self.is_foreign_request(event.event()) => {
+                    invalid.push((line, text, FOREIGN_REQUEST.to_owned()));
+                }
                 Ok(event) => events.push(event),
                 Err((_, error)) => invalid.push((line, text, error.to_string())),
             }
@@ -124,6 +131,10 @@ impl Checker {
         }
         let faults = invalid.into_iter().map(|(line, _, reason)| Fault { line, reason }).collect();
         Ok(Checked { read, events, duplicate, faults, rejected, work })
+    }
+
+    fn is_foreign_request(&self, event: &Event) -> bool {
+        event.kind == Kind::VANISH && !session::is_addressed(&event.view(), &self.names)
     }
 
     /// Drops events that are stored: they were verified when they came, and verifying them again
@@ -142,11 +153,13 @@ impl Checker {
     }
 }
 
+const FOREIGN_REQUEST: &str = "request to vanish from another relay (see relay.url)";
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::import::lines::{Bounds, Chunks};
-    use crate::nostr::{Keypair, Kind};
+    use crate::nostr::Keypair;
     use crate::store::{Durability, StoreOptions, Writer};
 
     fn check(store: &Store, signatures: Signatures, text: &str) -> Checked {
@@ -154,7 +167,8 @@ mod tests {
         let mut chunk = Chunk::default();
         Chunks::new(text.as_bytes(), bounds).fill(&mut chunk).expect("memory does not fail");
         let work = Work { order: 0, source: 0, chunk, broken: None };
-        let mut checker = Checker::new(store.clone(), signatures, Rejected::Kept, 1_000);
+        let names = OwnNames::Local(([127, 0, 0, 1], 7777).into());
+        let mut checker = Checker::new(store.clone(), signatures, Rejected::Kept, names, 1_000);
         checker.check(work).expect("the store can be read")
     }
 

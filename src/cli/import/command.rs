@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::super::arguments::Common;
 use super::super::exit::{Exit, Failure};
+use super::super::names::own_names;
 use super::super::open::open_or_create;
 use super::super::output::{Progress, print_json, say};
 use super::check::{Rejected, Signatures};
@@ -67,6 +68,7 @@ pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<()
         sources: &sources,
         signatures: if arguments.no_verify { Signatures::Trusted } else { Signatures::Checked },
         rejected: if reject.is_some() { Rejected::Kept } else { Rejected::Dropped },
+        names: own_names(&config.settings),
         progress: total.map_or_else(Progress::open_ended, Progress::of_bytes),
     };
     let started = Instant::now();

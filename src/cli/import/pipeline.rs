@@ -22,6 +22,7 @@ use super::source::Source;
 use super::summary::{Place, Summary};
 use crate::mailbox::{Received, Receiver, Sender, mailbox};
 use crate::nostr::Verified;
+use crate::session::OwnNames;
 use crate::store::{Outcome, Store, StoreError, Writer};
 use crate::sys;
 
@@ -33,6 +34,8 @@ pub(super) struct Options<'o> {
     pub(super) signatures: Signatures,
     /// Whether rejected lines are kept.
     pub(super) rejected: Rejected,
+    /// The addresses of the relay that the store belongs to.
+    pub(super) names: OwnNames,
     /// Shows how far it is.
     pub(super) progress: Progress,
 }
@@ -119,8 +122,13 @@ impl Line {
         };
         spawn("reader", move || reader.run())?;
         for number in 0..checkers {
-            let mut checker =
-                Checker::new(store.clone(), options.signatures, options.rejected, LINE_BYTES_MAX);
+            let mut checker = Checker::new(
+                store.clone(),
+                options.signatures,
+                options.rejected,
+                options.names.clone(),
+                LINE_BYTES_MAX,
+            );
             let (work, alarm) = (work.clone(), Alarm(reporter.clone()));
             spawn(&format!("check-{number}"), move || check_all(&mut checker, &work, &alarm))?;
         }
@@ -327,6 +335,7 @@ impl Import<'_> {
                 Outcome::Duplicate => &mut summary.duplicate,
                 Outcome::Superseded => &mut summary.replaced,
                 Outcome::Deleted => &mut summary.deleted,
+                Outcome::Vanished => &mut summary.vanished,
                 Outcome::Expired => &mut summary.expired,
                 Outcome::Ephemeral => &mut summary.ephemeral,
             } += 1;

@@ -23,6 +23,8 @@ pub(super) struct Summary {
     pub(super) replaced: u64,
     /// Events that their author has asked to delete.
     pub(super) deleted: u64,
+    /// Events of those who have asked to vanish.
+    pub(super) vanished: u64,
     /// Events whose expiration has passed.
     pub(super) expired: u64,
     /// Ephemeral events, which are not stored.
@@ -110,6 +112,7 @@ impl Summary {
             ("duplicate", self.duplicate, "already in the store", true),
             ("replaced", self.replaced, "the store has a later version", true),
             ("deleted", self.deleted, "deleted by their author", true),
+            ("vanished", self.vanished, "who they are by or for asked to vanish", false),
             ("expired", self.expired, "past their expiration", false),
             ("ephemeral", self.ephemeral, "never stored", false),
             ("invalid", self.invalid, "", true),

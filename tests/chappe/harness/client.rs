@@ -84,6 +84,11 @@ impl Client {
         client
     }
 
+    /// The address that the client connected to.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// What the relay wants to have signed.
     pub(crate) fn challenge(&self) -> &str {
         &self.challenge

@@ -119,6 +119,7 @@ impl Bench {
                 Outcome::Duplicate => fate == Fate::Duplicate,
                 Outcome::Superseded => fate == Fate::Superseded,
                 Outcome::Deleted => fate == Fate::Deleted,
+                Outcome::Vanished => fate == Fate::Vanished,
                 Outcome::Expired => fate == Fate::Expired,
                 Outcome::Ephemeral => fate == Fate::Ephemeral,
             };

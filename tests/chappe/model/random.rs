@@ -10,8 +10,8 @@ use crate::harness::{Event, key, pick};
 pub(super) const AT: u64 = 1_700_000_000;
 const SECONDS: u64 = 12;
 
-const KINDS: [u16; 16] =
-    [0, 1, 1, 1, 1, 3, 5, 5, 7, 41, 1059, 10_002, 20_001, 30_000, 30_023, 40_000];
+const KINDS: [u16; 17] =
+    [0, 1, 1, 1, 1, 3, 5, 5, 7, 41, 1059, 1059, 10_002, 20_001, 30_000, 30_023, 40_000];
 const WORDS: [&str; 7] = ["a", "b", "c", "", "A", "a ", "\u{e9}\"\\\n"];
 
 /// What random events are made of, and which of them exist.
@@ -43,6 +43,14 @@ impl Universe {
             return pick(random, &self.made).clone();
         }
         let author = random.usize(..self.keys.len());
+        if random.u8(..40) == 0 {
+            // Early mostly, so that something is left.
+            let at = AT + random.u64(..SECONDS / 3);
+            let tags = vec![vec!["relay".to_owned(), "ALL_RELAYS".to_owned()]];
+            let event = self.keys[author].event_owned(62, "", tags, at);
+            self.made.push(event.clone());
+            return event;
+        }
         let kind = *pick(random, &KINDS);
         let mut tags = if kind == 5 { self.targets(random, author) } else { self.tags(random) };
         if matches!(kind, 30_000 | 30_023) && random.u8(..4) > 0 {

@@ -12,6 +12,7 @@ pub(super) enum Fate {
     Duplicate,
     Superseded,
     Deleted,
+    Vanished,
     Expired,
 }
 
@@ -33,6 +34,17 @@ impl Model {
         if is_expired(event, now) {
             return Fate::Expired;
         }
+        if self.events.iter().any(|stored| stored.kind == 62 && vanishes(stored, event)) {
+            return Fate::Vanished;
+        }
+        let is_covered = |stored: &Event| {
+            stored.kind == 62
+                && stored.pubkey == event.pubkey
+                && stored.created_at >= event.created_at
+        };
+        if event.kind == 62 && self.events.iter().any(is_covered) {
+            return Fate::Duplicate;
+        }
         if self.events.iter().any(|stored| stored.kind == 5 && deletes(stored, event)) {
             return Fate::Deleted;
         }
@@ -42,6 +54,9 @@ impl Model {
                 return Fate::Superseded;
             }
             self.events.retain(|stored| !same(&stored));
+        }
+        if event.kind == 62 {
+            self.events.retain(|stored| !vanishes(event, stored));
         }
         if event.kind == 5 {
             self.events.retain(|stored| !deletes(event, stored));
@@ -127,7 +142,7 @@ fn wins(stored: &Event, event: &Event) -> bool {
 
 /// True when this deletion request covers that event (NIP-09, NIP-59).
 fn deletes(request: &Event, event: &Event) -> bool {
-    if event.kind == 5 {
+    if matches!(event.kind, 5 | 62) {
         return false;
     }
     let is_recipient = event.kind == 1059
@@ -143,6 +158,15 @@ fn deletes(request: &Event, event: &Event) -> bool {
         }
         _ => false,
     })
+}
+
+/// True when this request to vanish covers that event (NIP-62).
+fn vanishes(request: &Event, event: &Event) -> bool {
+    let is_recipient = event.kind == 1059
+        && event.tags.iter().any(|tag| tag[0] == "p" && tag.get(1) == Some(&request.pubkey));
+    event.kind != 62
+        && event.created_at <= request.created_at
+        && (event.pubkey == request.pubkey || is_recipient)
 }
 
 /// True when the first expiration tag is a number of seconds that is not in the future (NIP-40).

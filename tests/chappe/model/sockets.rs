@@ -119,7 +119,7 @@ fn import(relay: &Relay, model: &mut Model, events: &[Event]) -> Vec<Event> {
     assert_eq!(counted(&["stored"]), count(Fate::Stored), "{}", run.describe());
     assert_eq!(counted(&["ephemeral"]), count(Fate::Ephemeral), "{}", run.describe());
     // An event may be found in the store and be deleted by a line before it: both words are true.
-    let refused = counted(&["duplicate", "replaced", "deleted", "expired"]);
+    let refused = counted(&["duplicate", "replaced", "deleted", "vanished", "expired"]);
     let expected = events.len() as u64 - count(Fate::Stored) - count(Fate::Ephemeral);
     assert_eq!(refused, expected, "{}", run.describe());
     let stored = fates.iter().zip(events).filter(|(fate, _)| **fate == Fate::Stored);
@@ -140,7 +140,7 @@ fn check_verdict(verdict: &Verdict, fate: Fate, event: &Event) {
         Fate::Stored | Fate::Ephemeral => verdict.is_true("", event),
         Fate::Duplicate => verdict.is_true("duplicate", event),
         Fate::Superseded => verdict.is_false("duplicate", event),
-        Fate::Deleted => verdict.is_false("blocked", event),
+        Fate::Deleted | Fate::Vanished => verdict.is_false("blocked", event),
         Fate::Expired => verdict.is_false("invalid", event),
     }
 }
