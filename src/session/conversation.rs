@@ -697,6 +697,7 @@ mod tests {
             r##"["REQ","a",{"kinds":[1],"#t":["x"],"since":1},{"limit":2}]"##.to_owned(),
             r#"["COUNT","a",{}]"#.to_owned(),
             r#"["NEG-OPEN","n",{},"6100"]"#.to_owned(),
+            event_message(NOW, 22_242, &[tag("challenge", "07")], "").replacen("EVENT", "AUTH", 1),
         ];
         let mut talk = Talk::new();
         for seed in 0..2_000 {

@@ -109,8 +109,7 @@ impl Reader {
     pub fn narrowed(&self, filters: &[Filter]) -> Option<Vec<Filter>> {
         let hidden = self.hidden()?;
         let is_open = |kind: &u16| !hidden.contains(kind);
-        let kinds_of = |filter: &Filter| filter.kinds.as_deref().unwrap_or_default().to_vec();
-        if filters.iter().flat_map(kinds_of).all(|kind| is_open(&kind)) {
+        if filters.iter().filter_map(|filter| filter.kinds.as_deref()).flatten().all(is_open) {
             return None;
         }
         let narrow = |filter: &Filter| {

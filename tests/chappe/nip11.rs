@@ -95,7 +95,7 @@ fn only_what_is_true_is_in_the_document() {
     let document = document(&relay);
     let nips = document["supported_nips"].as_array().expect("a list of NIPs");
     let nips: Vec<u64> = nips.iter().map(|nip| nip.as_u64().expect("integers")).collect();
-    for nip in [1, 2, 9, 11, 40] {
+    for nip in [1, 2, 4, 9, 11, 13, 17, 40, 42, 45, 59, 62, 65, 67, 70] {
         assert!(nips.contains(&nip), "NIP-{nip} is in {nips:?}");
     }
     let mut sorted = nips.clone();
@@ -115,6 +115,27 @@ fn only_what_is_true_is_in_the_document() {
         let Some(value) = document[name].as_str() else { continue };
         assert!(value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()), "{name}");
     }
+}
+
+#[test]
+fn the_document_follows_the_settings() {
+    // NIP-11.5, NIP-11.6
+    let relay = Relay::start_with(&[
+        "auth.required=true",
+        "auth.restricted_kinds=31234",
+        "policy.min_pow_difficulty=8",
+    ]);
+    let strict = document(&relay);
+    assert_eq!(strict["limitation"]["auth_required"], true);
+    assert_eq!(strict["limitation"]["min_pow_difficulty"], 8);
+    for nip in [4, 17, 59] {
+        let nips = strict["supported_nips"].as_array().expect("a list of NIPs");
+        assert!(!nips.contains(&json!(nip)), "NIP-{nip} is not kept with these settings");
+    }
+    let open = document(&Relay::start());
+    assert_eq!(open["limitation"]["auth_required"], false);
+    assert!(open["limitation"]["min_pow_difficulty"].is_null());
+    assert!(open["limitation"]["created_at_lower_limit"].is_null());
 }
 
 #[test]
