@@ -254,22 +254,24 @@ impl<'t> Walk<'_, 't, '_> {
             return Ok(());
         }
         self.cost.records += 1;
-        if let Some(event) = self.view.by_seq(seq)?
-            && self.task.filter.matches(&event)
-        {
+        if let Some(event) = self.view.by_seq(seq)? {
+            self.keep(seq, event);
+        }
+        Ok(())
+    }
+
+    /// Keeps an event if it matches and may be seen.
+    fn keep(&mut self, seq: Seq, event: EventRef<'t>) {
+        if self.task.filter.matches(&event) {
             if !(self.task.is_visible)(&event) {
                 self.has_withheld |= self.task.hidden_kinds.contains(&event.kind.0);
-                return Ok(());
+                return;
             }
             if self.want == 0 {
                 self.beyond = Some(seq);
-                return Ok(());
+                return;
             }
             let id_head = event.id.0.first_chunk().expect("an id has 32 bytes");
-            if self.want == 0 {
-                self.beyond = Some(seq);
-                return Ok(());
-            }
             let id_head = u64::from_be_bytes(*id_head);
             let hit = Hit { created_at: event.created_at, id_head, seq };
             self.group.push((hit, event));
@@ -278,7 +280,6 @@ impl<'t> Walk<'_, 't, '_> {
                 self.cut();
             }
         }
-        Ok(())
     }
 
     /// Sorts the events of a second and drops those that are too many.
@@ -303,8 +304,11 @@ impl<'t> Walk<'_, 't, '_> {
         let filter = self.task.filter;
         for id in filter.ids.iter().flatten() {
             self.cost.ranges += 1;
-            if let Some((seq, _)) = self.view.by_id(id)? {
-                self.take(seq)?;
+            if let Some((seq, event)) = self.view.by_id(id)?
+                && seq <= self.task.seq_max
+            {
+                self.cost.records += 1;
+                self.keep(seq, event);
             }
         }
         self.flush();

@@ -4,6 +4,7 @@ use std::io;
 
 use super::lines::{Chunk, Text};
 use crate::nostr::{Event, Kind, Verified, Verifier};
+use crate::seq::Seq;
 use crate::session::{self, OwnNames};
 use crate::store::{Store, StoreError};
 
@@ -67,6 +68,8 @@ pub(super) struct Fault {
 /// Checks chunks; each thread has its own.
 pub(super) struct Checker {
     store: Store,
+    /// Whether the store had nothing when the import began: then there is nothing to look up.
+    is_first: bool,
     verifier: Verifier,
     signatures: Signatures,
     rejected: Rejected,
@@ -82,7 +85,8 @@ impl Checker {
         names: OwnNames,
         line_bytes_max: usize,
     ) -> Self {
-        Self { store, verifier: Verifier::new(), signatures, rejected, names, line_bytes_max }
+        let (is_first, verifier) = (store.last_seq() == Seq::ZERO, Verifier::new());
+        Self { store, is_first, verifier, signatures, rejected, names, line_bytes_max }
     }
 
     /// Parses and verifies the lines of a chunk.
@@ -104,7 +108,9 @@ impl Checker {
             }
         }
         let before = parsed.len();
-        self.drop_stored(&mut parsed)?;
+        if !self.is_first {
+            self.drop_stored(&mut parsed)?;
+        }
         let duplicate = (before - parsed.len()) as u64;
         let mut events = Vec::with_capacity(parsed.len());
         for (line, text, event) in parsed {

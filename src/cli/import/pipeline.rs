@@ -371,7 +371,7 @@ const BUFFERS_PER_CHECKER: usize = 4;
 const BUFFERS_EXTRA: usize = 4;
 
 /// Events of one commit: enough to make a sync cheap, little enough to lose at a crash.
-const BATCH_EVENTS_MAX: usize = 8_192;
+const BATCH_EVENTS_MAX: usize = 32_768;
 
 /// Bytes of events of one commit.
 const BATCH_BYTES_MAX: usize = 32 << 20;
