@@ -30,6 +30,7 @@ mod nip42;
 mod nip45;
 mod nip67;
 mod nip70;
+mod nip77;
 
 mod model;
 

@@ -95,7 +95,7 @@ fn only_what_is_true_is_in_the_document() {
     let document = document(&relay);
     let nips = document["supported_nips"].as_array().expect("a list of NIPs");
     let nips: Vec<u64> = nips.iter().map(|nip| nip.as_u64().expect("integers")).collect();
-    for nip in [1, 2, 9, 11, 40] {
+    for nip in [1, 2, 9, 11, 40, 77] {
         assert!(nips.contains(&nip), "NIP-{nip} is in {nips:?}");
     }
     let mut sorted = nips.clone();
