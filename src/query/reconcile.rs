@@ -48,6 +48,9 @@ enum State {
 pub enum Progress {
     /// There is more to do before the message is answered.
     More,
+    /// Nothing: the snapshot was taken while a merge ended, perhaps in another process. The store
+    /// is to be refreshed.
+    Moved,
     /// The answer.
     Answer(Vec<u8>),
     /// The message is none.
@@ -122,6 +125,9 @@ impl Reconciliation {
                 Step::More => return Ok(Progress::More),
                 Step::Done => self.state = collecting.finish(),
             }
+            if !self.is_quick() {
+                return Ok(Progress::More);
+            }
         }
         self.answer(snapshot, message)
     }
@@ -149,7 +155,7 @@ impl Reconciliation {
             }
             Err(Failure::Malformed(malformed)) => Ok(Progress::Malformed(malformed)),
             Err(Failure::Items(TreeError::Store(error))) => Err(error),
-            Err(Failure::Items(TreeError::Moved)) if self.moved < MOVED_MAX => Ok(Progress::More),
+            Err(Failure::Items(TreeError::Moved)) if self.moved < MOVED_MAX => Ok(Progress::Moved),
             Err(Failure::Items(TreeError::Moved)) => Err(StoreError::Damaged {
                 what: "the fingerprints, which differ from the events".to_owned(),
             }),
@@ -157,7 +163,7 @@ impl Reconciliation {
     }
 }
 
-/// Merges end every few seconds at most; so many snapshots in a row never fall on one.
+/// Merges end every few seconds at most; so many refreshed snapshots in a row never fall on one.
 const MOVED_MAX: u32 = 50;
 
 /// A stretch of time, both ends included.

@@ -122,6 +122,10 @@ impl Reconciling {
         }
         match stepped {
             Ok(Progress::More) => StepEnd::More,
+            Ok(Progress::Moved) => match relay.store.refresh() {
+                Ok(_) => StepEnd::More,
+                Err(error) => StepEnd::Refused(render::refusal(&error)),
+            },
             Ok(Progress::Answer(answer)) => StepEnd::Answer(answer),
             Ok(Progress::Malformed(malformed)) => {
                 StepEnd::Refused(Reject::invalid(malformed.to_string()))

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{CheckReport, Durability, Outcome, Store, StoreError, StoreOptions, Writer, check};
-use super::{Extra, KINDS_SET_ASIDE, TimeTree, compact, info};
+use super::{Extra, KINDS_SET_ASIDE, TimeTree, TreeError, compact, info};
 use crate::nostr::{Event, EventId, Kind, KindClass, PublicKey, Signature, Verified, Verifier};
 use crate::reconcile::{Item, Items, SortedItems};
 use crate::seq::Seq;
@@ -291,6 +291,9 @@ fn two_processes_worth_of_writers_see_each_other() {
     while second.maintain(true).unwrap() {}
     first.commit(&[note(3)], 0).unwrap();
     while first.maintain(true).unwrap() {}
+    let (stale, extra) = (two.snapshot().unwrap(), Extra::default());
+    assert!(matches!(TimeTree::new(&stale, &extra), Err(TreeError::Moved)));
+    drop(stale);
     two.refresh().unwrap();
     for store in [&one, &two] {
         assert_eq!(store.snapshot().unwrap().totals().collect::<Vec<_>>(), [(1, 3)]);

@@ -88,7 +88,7 @@ fn reconciles(store: &Store, living: &[Event], filter: &Filter, random: &mut fas
         let answer = loop {
             let snapshot = store.snapshot().unwrap();
             let step = set.step(&snapshot, &message, Budget { steps }, NOW, &is_visible).unwrap();
-            if step != Progress::More {
+            if !matches!(step, Progress::More | Progress::Moved) {
                 break step;
             }
         };
