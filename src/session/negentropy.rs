@@ -238,6 +238,8 @@ pub fn set_aside(reader: &Reader, filter: &Filter) -> Option<Arc<[Filter]>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nostr::PublicKey;
+    use crate::session::RestrictedKinds;
 
     const LIMITS: NegentropyLimits = NegentropyLimits { open_max: 2, idle_secs_max: 10 };
 
@@ -273,6 +275,30 @@ mod tests {
             assert!(self.sessions.answered(number, 0).is_some());
             number
         }
+    }
+
+    #[test]
+    fn nip_59_1_only_what_a_reader_may_see_is_looked_up_beside_the_sums() {
+        let kinds = |filters: &[Filter]| -> Vec<Vec<u16>> {
+            filters.iter().map(|it| it.kinds.clone().unwrap_or_default().to_vec()).collect()
+        };
+        let asked = Filter { since: Some(5), ..Filter::default() };
+        let open = vec![1234, 9009, 10_013, 31_234];
+        let usual = RestrictedKinds::new([4, 1059, 21_059]);
+        let mut reader = Reader::stranger(usual);
+        let found = set_aside(&reader, &asked).expect("the sums are of use");
+        assert_eq!(kinds(&found), std::slice::from_ref(&open));
+        assert_eq!(found[0].since, Some(5));
+        reader.add(PublicKey([7; 32]));
+        let found = set_aside(&reader, &asked).expect("the sums are of use");
+        assert_eq!(kinds(&found), [open, vec![4, 1059], vec![4, 1059]]);
+        assert_eq!(found[1].authors.as_deref(), Some(&[PublicKey([7; 32])][..]));
+        assert_eq!(found[2].tags[0].values[..], [TagValue::Hex([7; 32])]);
+        let nobody = Reader::stranger(RestrictedKinds::default());
+        let found = set_aside(&nobody, &asked).expect("the sums are of use");
+        assert_eq!(kinds(&found), [KINDS_SET_ASIDE]);
+        let other = Reader::stranger(RestrictedKinds::new([1, 4]));
+        assert_eq!(set_aside(&other, &asked), None, "the sums have kind 1");
     }
 
     #[test]

@@ -291,14 +291,28 @@ fn two_processes_worth_of_writers_see_each_other() {
     while second.maintain(true).unwrap() {}
     first.commit(&[note(3)], 0).unwrap();
     while first.maintain(true).unwrap() {}
-    let (stale, extra) = (two.snapshot().unwrap(), Extra::default());
-    assert!(matches!(TimeTree::new(&stale, &extra), Err(TreeError::Moved)));
-    drop(stale);
     two.refresh().unwrap();
     for store in [&one, &two] {
         assert_eq!(store.snapshot().unwrap().totals().collect::<Vec<_>>(), [(1, 3)]);
         assert_whole(store);
     }
+}
+
+#[test]
+fn sums_that_another_process_has_merged_are_not_added_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = open(folder.path());
+    let two = one.twin().unwrap();
+    let mut writer = Writer::new(one.clone());
+    writer.commit(&[event(1, 1, 5, &[], "")], 0).unwrap();
+    two.refresh().unwrap();
+    while writer.maintain(true).unwrap() {}
+    let extra = Extra::default();
+    let stale = two.snapshot().unwrap();
+    assert!(matches!(TimeTree::new(&stale, &extra), Err(TreeError::Moved)));
+    drop(stale);
+    two.refresh().unwrap();
+    assert_eq!(TimeTree::new(&two.snapshot().unwrap(), &extra).unwrap().count().unwrap(), 1);
 }
 
 #[test]
