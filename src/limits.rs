@@ -25,5 +25,9 @@ pub const SESSION_KEYS_MAX: usize = 64;
 /// How many public keys a verifier keeps in their parsed form; a power of two.
 pub const VERIFIER_KEYS_MAX: usize = 8192;
 
+/// How many events all reconciliations of a server may keep in memory, 41 bytes each. One that
+/// would need more is refused.
+pub const RECONCILED_ITEMS_MAX: u64 = 8_000_000;
+
 const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS, "one bit of a u64 per level");
 const _: () = assert!(VERIFIER_KEYS_MAX.is_power_of_two(), "the slot is a mask of key bits");

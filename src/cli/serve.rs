@@ -14,10 +14,11 @@ use super::output::{grouped, say};
 use crate::config::settings::Level;
 use crate::config::{Flag, Settings};
 use crate::nostr::PublicKey;
-use crate::query::QueryLimits;
+use crate::query::{QueryLimits, ReconcileLimits};
 use crate::server::{About, Server, ServerError, ServerSettings};
 use crate::session::{
-    Authentication, Commitment, EventLimits, RestrictedKinds, SessionLimits, WorkLimits,
+    Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
+    WorkLimits,
 };
 use crate::store::Store;
 
@@ -96,6 +97,7 @@ fn options(settings: &Settings) -> ServerSettings {
         session: session(settings),
         query: QueryLimits { default_limit: limits.default_limit, max_limit: limits.max_limit },
         count_max: limits.max_count,
+        reconcile: reconcile(settings),
         about: about(settings),
     }
 }
@@ -106,6 +108,10 @@ fn session(settings: &Settings) -> SessionLimits {
     SessionLimits {
         subscriptions_max: size_of(limits.max_subscriptions),
         filters_max: size_of(limits.max_filters),
+        negentropy: NegentropyLimits {
+            open_max: size_of(limits.max_reconciliations),
+            idle_secs_max: limits.reconciliation_idle_secs,
+        },
         event: event(settings),
         authentication: if required { Authentication::Required } else { Authentication::Optional },
         restricted: RestrictedKinds::new(kinds(&settings.auth.restricted_kinds)),
@@ -129,6 +135,19 @@ fn event(settings: &Settings) -> EventLimits {
         refused_kinds: kinds(&policy.refused_kinds).collect(),
     }
 }
+
+fn reconcile(settings: &Settings) -> ReconcileLimits {
+    let limits = &settings.limits;
+    // An answer is twice as long in hexadecimal, and others may wait for the same client.
+    let answer_bytes_max = limits.outbound_bytes_max / 8;
+    ReconcileLimits {
+        items_max: limits.max_reconciled_events,
+        answer_bytes_max: size_of(answer_bytes_max).clamp(4096, ANSWER_BYTES_MAX),
+    }
+}
+
+/// As long as the answers of other relays are (NIP-77): a million digits.
+const ANSWER_BYTES_MAX: usize = 500_000;
 
 /// Narrows numbers that the settings table bounds to kinds.
 fn kinds(numbers: &[u64]) -> impl Iterator<Item = u16> {

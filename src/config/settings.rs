@@ -134,6 +134,19 @@ settings! {
         #[key(unit = "filters", range = Range::Integers(1, 10_000), reload = No)]
         max_filters: u64 = 200;
 
+        /// Most reconciliations (NIP-77, negentropy) of one connection at a time. 0: none.
+        #[key(unit = "reconciliations", range = Range::Integers(0, 1_000), reload = No)]
+        max_reconciliations: u64 = 16;
+
+        /// Most events that one reconciliation is about. One about everything, or about everything
+        /// between two times, is about as many as there are.
+        #[key(unit = "events", range = Range::Integers(1, 5_000_000), reload = No)]
+        max_reconciled_events: u64 = 1_000_000;
+
+        /// How long a reconciliation is kept for a client that says nothing.
+        #[key(unit = "seconds", range = Range::Integers(1, 86_400), reload = No)]
+        reconciliation_idle_secs: u64 = 60;
+
         /// Most stored events that one filter returns, whatever limit it asks for.
         #[key(unit = "events", range = Range::Integers(1, 1_000_000), reload = No)]
         max_limit: u64 = 5_000;

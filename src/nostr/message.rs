@@ -15,7 +15,7 @@ use super::reject::Reject;
 pub use subscription::SubscriptionId;
 pub use write::{
     Count, EoseHint, write_auth, write_closed, write_count, write_eose, write_event_prefix,
-    write_neg_err, write_neg_msg, write_notice, write_ok, write_refusal,
+    write_neg_err, write_neg_err_max, write_neg_msg, write_notice, write_ok, write_refusal,
 };
 
 /// What a client wants; text that is only looked at once is borrowed from the frame.

@@ -24,6 +24,8 @@ mod hll;
 mod count;
 mod explain;
 
+mod reconcile;
+
 #[cfg(test)]
 mod tests;
 
@@ -32,3 +34,4 @@ pub use self::cursor::{Budget, Cursor, Hint, QueryLimits, Step};
 pub use self::explain::{PlanReport, PlanRow, explain};
 pub use self::find::find_all;
 pub use self::hll::Registers;
+pub use self::reconcile::{Progress, ReconcileLimits, Reconciliation};

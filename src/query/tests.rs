@@ -1,5 +1,7 @@
 //! Queries against the obvious: every event, every filter, a sort and a cut.
 
+mod reconcile;
+
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;

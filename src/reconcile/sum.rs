@@ -70,10 +70,7 @@ impl AddAssign for Sum {
     fn add_assign(&mut self, other: Sum) {
         let mut carry = false;
         for (limb, other) in self.limbs.iter_mut().zip(other.limbs) {
-            let (sum, first) = limb.overflowing_add(other);
-            let (sum, second) = sum.overflowing_add(u64::from(carry));
-            *limb = sum;
-            carry = first | second;
+            (*limb, carry) = limb.carrying_add(other, carry);
         }
         self.count = self.count.wrapping_add(other.count);
     }
@@ -84,10 +81,7 @@ impl SubAssign for Sum {
     fn sub_assign(&mut self, other: Sum) {
         let mut borrow = false;
         for (limb, other) in self.limbs.iter_mut().zip(other.limbs) {
-            let (rest, first) = limb.overflowing_sub(other);
-            let (rest, second) = rest.overflowing_sub(u64::from(borrow));
-            *limb = rest;
-            borrow = first | second;
+            (*limb, borrow) = limb.borrowing_sub(other, borrow);
         }
         self.count = self.count.wrapping_sub(other.count);
     }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use slab::Slab;
 
 use super::core::Core;
+use super::negentropy::Reconciling;
 use super::query::Queries;
 use crate::net::{CloseCode, Conversation, Ending, Flow, Outbound};
 use crate::nostr::Event;
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     pub(super) outbound: Outbound,
     pub(super) session: RefCell<Session>,
     pub(super) queries: RefCell<Queries>,
+    /// The reconciliations whose clients are to speak.
+    pub(super) reconciling: RefCell<Vec<Reconciling>>,
 }
 
 /// The connections of one core.
@@ -62,6 +65,7 @@ impl Connections {
             outbound,
             session: RefCell::new(session),
             queries: RefCell::default(),
+            reconciling: RefCell::default(),
         });
         vacant.insert(Rc::clone(&connection));
         connection
@@ -144,6 +148,7 @@ impl Conversation for Talk {
             }
             Action::Close { subscription } => core.close_subscription(connection, subscription),
             Action::Count { query, filters } => core.count(connection, query, filters),
+            Action::Reconcile(asked) => core.reconcile(connection, asked),
         }
         Flow::Continue
     }

@@ -16,6 +16,7 @@ use tokio::task::{LocalSet, yield_now};
 
 use super::connection::{ConnectionKey, Connections, Talk};
 use super::live::Live;
+use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
 use super::publish::Stalled;
 use super::query::Chunk;
 use super::render::SliceSize;
@@ -28,7 +29,7 @@ use crate::mailbox::{Inbox, Sender};
 use crate::metrics::CoreMetrics;
 use crate::net::{self, NetOptions};
 use crate::nostr::Verifier;
-use crate::query::QueryLimits;
+use crate::query::{QueryLimits, ReconcileLimits};
 use crate::seq::Seq;
 use crate::session::SessionLimits;
 use crate::store::Store;
@@ -43,6 +44,8 @@ pub(super) struct Relay {
     pub(super) query: QueryLimits,
     /// Where COUNT ends to look at events one by one.
     pub(super) count_max: u64,
+    pub(super) reconcile: ReconcileLimits,
+    pub(super) kept: Kept,
     pub(super) message_bytes_max: usize,
     /// What one query may do on the core before others get their turn.
     pub(super) slice_inline: SliceSize,
@@ -58,6 +61,8 @@ pub(super) enum Message {
     Refused(Vec<Submission>),
     /// A chunk of a query.
     Chunk(Box<Chunk>),
+    /// A reconciliation that the pool has worked on.
+    Reconciled(Box<Reconciled>),
     /// The answer to a COUNT.
     Counted {
         /// Who asked.
@@ -102,6 +107,7 @@ pub(super) struct Core {
     pub(super) index: RefCell<SubscriptionIndex>,
     pub(super) live: RefCell<Live>,
     pub(super) stalled: RefCell<Stalled>,
+    pub(super) reconcilers: RefCell<Reconcilers>,
     pub(super) verifier: RefCell<Verifier>,
     /// Where the answer to one message is written.
     pub(super) answer: RefCell<Vec<u8>>,
@@ -162,12 +168,13 @@ impl CoreStart {
 /// Attends to what other threads have for this core, whenever the bell rings.
 async fn attend(core: Rc<Core>, bell: Arc<Notify>) {
     loop {
-        if core.stalled.borrow().is_empty() {
-            bell.notified().await;
-        } else {
-            // The bell does not ring for room in the pool or at the writer.
-            let _ = tokio::time::timeout(STALL_PAUSE, bell.notified()).await;
+        match core.pause() {
+            None => bell.notified().await,
+            Some(pause) => {
+                let _ = tokio::time::timeout(pause, bell.notified()).await;
+            }
         }
+        core.end_idle_reconciliations(core.relay.clock.now_secs());
         core.inbox.answer();
         loop {
             let messages = core.attend_to_some();
@@ -194,11 +201,21 @@ impl Core {
             index: RefCell::new(SubscriptionIndex::new(parts.seed)),
             live: RefCell::new(Live::new(parts.consumer, parts.last)),
             stalled: RefCell::default(),
+            reconcilers: RefCell::default(),
             verifier: RefCell::default(),
             answer: RefCell::default(),
             frames: RefCell::default(),
             inbox: parts.inbox,
         }
+    }
+
+    /// Returns how long to sleep at most, for what the bell does not ring for: room in the pool or
+    /// at the writer, and the silence of clients.
+    fn pause(&self) -> Option<Duration> {
+        if !self.stalled.borrow().is_empty() {
+            return Some(STALL_PAUSE);
+        }
+        (!self.reconcilers.borrow().is_empty()).then_some(IDLE_PERIOD)
     }
 
     /// Attends to some of the inbox; returns whether there may be more.
@@ -209,6 +226,7 @@ impl Core {
                 Some(Message::Replies(replies)) => self.take_replies(&replies),
                 Some(Message::Refused(refused)) => self.take_refused(refused),
                 Some(Message::Chunk(chunk)) => self.take_chunk(*chunk),
+                Some(Message::Reconciled(reconciled)) => self.take_reconciled(*reconciled),
                 Some(Message::Counted { connection, answer }) => {
                     self.take_count(connection, &answer);
                 }

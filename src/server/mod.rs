@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A client's message is taken in `connection`, the way of an EVENT is `publish`, the way of a REQ
-//! is `query` and `render`, what follows live is `live`; `work` is the pool, `core` a core's thread,
+//! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is the pool, `core` a core's thread,
 //! `run` the order of starting and stopping, `routes` plain HTTP.
 
 mod settings;
@@ -21,6 +21,7 @@ mod run;
 mod connection;
 mod core;
 mod live;
+mod negentropy;
 mod publish;
 mod query;
 mod render;

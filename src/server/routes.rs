@@ -96,6 +96,7 @@ fn supported_nips(settings: &ServerSettings) -> Vec<u16> {
     if is_private(Kind::GIFT_WRAP.0) {
         nips.extend([17, 59]);
     }
+    nips.extend((settings.session.negentropy.open_max > 0).then_some(77));
     nips.sort_unstable();
     nips
 }

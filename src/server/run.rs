@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::core::{CoreParts, CoreStart, Inboxes, Relay};
 use super::keeper::Keeper;
+use super::negentropy::Kept;
 use super::render::SliceSize;
 use super::routes::RelaySite;
 use super::settings::{ServerError, ServerSettings};
@@ -84,6 +85,8 @@ impl Server {
             session: settings.session.clone(),
             query: settings.query,
             count_max: settings.count_max,
+            reconcile: settings.reconcile,
+            kept: Kept::default(),
             message_bytes_max: settings.message_bytes_max,
             slice_inline: SLICE_INLINE,
             slice_pooled: SLICE_POOLED,

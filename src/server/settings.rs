@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::net::ListenError;
 use crate::nostr::PublicKey;
-use crate::query::QueryLimits;
+use crate::query::{QueryLimits, ReconcileLimits};
 use crate::session::SessionLimits;
 
 /// The settings of a server.
@@ -26,6 +26,8 @@ pub struct ServerSettings {
     pub query: QueryLimits,
     /// Where COUNT ends to look at events one by one.
     pub count_max: u64,
+    /// What reconciliations may hold and say.
+    pub reconcile: ReconcileLimits,
     /// What the relay says of itself.
     pub about: About,
 }

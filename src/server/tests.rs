@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
+use super::negentropy::Kept;
 use super::render::SliceSize;
 use super::work::{Job, Tools, Worker};
 use crate::clock::Clock;
@@ -19,9 +20,10 @@ use crate::ingest::{self, WriterThread};
 use crate::mailbox::{self, Inbox, Received, Receiver};
 use crate::net::{Conversation, Ending, Flow, Outbound, OutboundLimits};
 use crate::nostr::{Event, Keypair, Kind};
-use crate::query::{Budget, QueryLimits};
+use crate::query::{Budget, QueryLimits, ReconcileLimits};
 use crate::session::{
-    Authentication, Commitment, EventLimits, OwnNames, RestrictedKinds, SessionLimits, WorkLimits,
+    Authentication, Commitment, EventLimits, NegentropyLimits, OwnNames, RestrictedKinds,
+    SessionLimits, WorkLimits,
 };
 use crate::store::{Durability, Store, StoreOptions};
 
@@ -309,6 +311,7 @@ impl House {
             subscriptions_max: 100,
             filters_max: 10,
             event,
+            negentropy: NegentropyLimits { open_max: 3, idle_secs_max: 10 },
             authentication: Authentication::Optional,
             restricted: RestrictedKinds::new([4, 1059, 21_059]),
             names: OwnNames::Local("127.0.0.1:7777".parse().unwrap()),
@@ -320,6 +323,8 @@ impl House {
             session,
             query: QueryLimits { default_limit: 10_000, max_limit: 10_000 },
             count_max: 1_000,
+            reconcile: ReconcileLimits { items_max: 1_000, answer_bytes_max: 4096 },
+            kept: Kept::default(),
             message_bytes_max: 100_000,
             // As small as can be: whatever a slice may leave undone, it does.
             slice_inline: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 1 },
@@ -361,6 +366,7 @@ impl House {
             received: HashMap::new(),
             oks: Vec::new(),
             counts: Vec::new(),
+            reconciled: Vec::new(),
         }
     }
 
@@ -437,6 +443,8 @@ struct Client {
     received: HashMap<String, Stored>,
     oks: Vec<(String, bool, String)>,
     counts: Vec<u64>,
+    /// Verb, name and text.
+    reconciled: Vec<(String, String, String)>,
 }
 
 /// What came for one subscription.
@@ -514,11 +522,48 @@ impl Client {
             }
             "EOSE" => self.received.entry(text(1)).or_default().ends += 1,
             "OK" => self.oks.push((text(1), message[2].as_bool().unwrap(), text(3))),
+            "NEG-MSG" | "NEG-ERR" => self.reconciled.push((text(0), text(1), text(2))),
             "AUTH" => assert_eq!(text(1), CHALLENGE),
             "COUNT" => self.counts.push(message[2]["count"].as_u64().unwrap()),
             other => panic!("{other} was not expected: {message}"),
         }
     }
+}
+
+#[test]
+fn nip_77_2_reconciliations_go_on_in_slices_and_leave_nothing_behind() {
+    let mut house = House::new(&Options { jobs: 1, ..Options::default() });
+    let (mut author, mut reader) = (house.client(), house.client());
+    house.fill(&mut author, 40);
+    for filter in [r#"{"kinds":[1]}"#, "{}", r#"{"since":1600000000}"#] {
+        reader.say(&format!(r#"["NEG-OPEN","a",{filter},"6100000200"]"#));
+        reader.read_all(&mut house);
+        let (verb, id, text) = reader.reconciled.pop().expect("it is answered");
+        assert_eq!((&*verb, &*id, text.len()), ("NEG-MSG", "a", 10 + 40 * 64), "{filter}");
+        // Replaced, closed, and gone with its connection while it is under way.
+        reader.say(&format!(r#"["NEG-OPEN","a",{filter},"6100000200"]"#));
+        reader.say(&format!(r#"["NEG-OPEN","a",{filter},"61"]"#));
+        reader.read_all(&mut house);
+        let expected = ("NEG-MSG".to_owned(), "a".to_owned(), "61".to_owned());
+        assert_eq!(std::mem::take(&mut reader.reconciled), [expected], "{filter}");
+        reader.say(r#"["NEG-CLOSE","a"]"#);
+        reader.say(&format!(r#"["NEG-OPEN","b",{filter},"61"]"#));
+        reader.say(r#"["NEG-CLOSE","b"]"#);
+        reader.read_all(&mut house);
+        assert!(reader.reconciled.is_empty(), "{filter}");
+        let mut leaver = house.client();
+        leaver.say(&format!(r#"["NEG-OPEN","a",{filter},"61"]"#));
+        leaver.talk.closed(Ending::Client);
+        house.finish();
+    }
+    reader.say(r#"["NEG-OPEN","a",{"kinds":[1]},"61"]"#);
+    reader.read_all(&mut house);
+    assert_eq!(house.core.relay.kept.count(), 40);
+    house.core.end_idle_reconciliations(now() + 1_000);
+    reader.read_all(&mut house);
+    assert!(reader.reconciled[1].2.starts_with("closed: "), "{:?}", reader.reconciled);
+    assert_eq!(house.core.relay.kept.count(), 0);
+    assert!(house.core.reconcilers.borrow().is_empty());
 }
 
 fn keys() -> Keypair {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::connection::ConnectionKey;
 use super::core::{Inboxes, Message, Relay};
+use super::negentropy::ReconcileJob;
 use super::query::Chunk;
 use super::render::{self, Audience};
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
@@ -27,6 +28,8 @@ pub(super) enum Job {
     Slice(SliceJob),
     /// Count.
     Count(CountJob),
+    /// Answer a message of a reconciliation.
+    Reconcile(ReconcileJob),
 }
 
 /// Some events of one burst.
@@ -85,6 +88,7 @@ impl Worker {
             Job::Verify(job) => self.verify(&mut tools.verifier, job),
             Job::Slice(job) => self.slice(&mut tools.frames, job),
             Job::Count(job) => self.count(&job),
+            Job::Reconcile(job) => self.reconcile(job),
         }
     }
 

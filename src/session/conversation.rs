@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::admission::{self, EventLimits, Parties};
 use super::identity::{Challenge, OwnNames, check_proof};
+use super::negentropy::{NegentropyLimits, Reconcile, Reconciliations};
 use super::visible::{Reader, RestrictedKinds};
 use crate::limits;
 use crate::nostr::message::{self, ClientMessage, MessageError, SubscriptionId};
@@ -24,6 +25,8 @@ pub struct SessionLimits {
     pub filters_max: usize,
     /// What an event may be.
     pub event: EventLimits,
+    /// What reconciliations are held to.
+    pub negentropy: NegentropyLimits,
     /// Whether clients must say who they are before anything else.
     pub authentication: Authentication,
     /// What only those involved may read.
@@ -85,6 +88,8 @@ pub enum Action {
         /// What is counted.
         filters: Arc<[Filter]>,
     },
+    /// Go on with a reconciliation.
+    Reconcile(Reconcile),
 }
 
 /// One open subscription.
@@ -109,6 +114,7 @@ pub struct Session {
     subscriptions: Vec<Subscription>,
     opened: u32,
     challenge: Challenge,
+    reconciliations: Reconciliations,
     reader: Reader,
 }
 
@@ -118,7 +124,8 @@ impl Session {
     pub fn begin(challenge: Challenge, limits: &SessionLimits, greeting: &mut Vec<u8>) -> Session {
         message::write_auth(greeting, &challenge.to_string());
         let reader = Reader::stranger(limits.restricted.clone());
-        Session { subscriptions: Vec::new(), opened: 0, challenge, reader }
+        let reconciliations = Reconciliations::default();
+        Session { subscriptions: Vec::new(), opened: 0, challenge, reconciliations, reader }
     }
 
     /// Takes one message at the second `now`. Appends the message that answers it at once, if one
@@ -140,21 +147,25 @@ impl Session {
                 self.count(query, filters, limits, answer)
             }
             Ok(ClientMessage::Auth(event)) => self.take_proof(event, limits, now, answer),
-            Ok(
-                ClientMessage::NegOpen { subscription, .. }
-                | ClientMessage::NegMsg { subscription, .. },
-            ) => {
-                let refused = limits.authentication.check(&self.reader).err();
-                let reject =
-                    refused.unwrap_or_else(|| unsupported("this relay does not reconcile"));
-                message::write_neg_err(answer, &subscription, &reject);
-                Action::Done
+            Ok(ClientMessage::NegOpen { subscription, filter, message }) => {
+                let refused = self.check_filters(std::slice::from_ref(&filter), limits);
+                let limits = &limits.negentropy;
+                self.reconciliations.open(subscription, filter, message, refused, limits, answer)
             }
-            Ok(ClientMessage::NegClose { .. }) => Action::Done,
+            Ok(ClientMessage::NegMsg { subscription, message }) => {
+                self.reconciliations.message(&subscription, message, answer)
+            }
+            Ok(ClientMessage::NegClose { subscription }) => {
+                self.reconciliations.close(&subscription)
+            }
             Err(error) => {
                 error.write(answer);
                 match error {
                     MessageError::Closed { subscription, .. } => self.end_named(&subscription),
+                    MessageError::NegErr { subscription, .. } => {
+                        let id = SubscriptionId::new(&subscription);
+                        id.map_or(Action::Done, |id| self.reconciliations.close(&id))
+                    }
                     _ => Action::Done,
                 }
             }
@@ -178,6 +189,11 @@ impl Session {
     /// Returns who reads, for [`visible`](super::visible).
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Returns the reconciliations.
+    pub fn reconciliations(&mut self) -> &mut Reconciliations {
+        &mut self.reconciliations
     }
 
     /// Returns an open subscription.
@@ -340,6 +356,7 @@ mod tests {
         SessionLimits {
             subscriptions_max: 3,
             filters_max: 2,
+            negentropy: NegentropyLimits { open_max: 2, idle_secs_max: 10 },
             event: EventLimits {
                 tags_max: 2,
                 content_characters_max: 5,
@@ -513,15 +530,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_spoken_yet_is_refused_in_its_own_form() {
-        let mut talk = Talk::new();
-        let (_, answer) = talk.say(r#"["NEG-OPEN","n",{},"6100"]"#);
-        assert!(answer.starts_with(r#"["NEG-ERR","n","unsupported: "#), "{answer}");
-        let (_, answer) = talk.say(r#"["NEG-CLOSE","n"]"#);
-        assert_eq!(answer, "");
-    }
-
-    #[test]
     fn nip_42_3_several_keys_are_all_authenticated_and_may_do_what_each_may() {
         let mut talk = Talk::new();
         let wraps = r#"["REQ","w",{"kinds":[1059]}]"#;
@@ -675,6 +683,26 @@ mod tests {
             let (action, answer) = talk.say(&event_message(NOW - age, 1059, &[], ""));
             assert_eq!(matches!(action, Action::Publish(_)), is_taken, "{age} -> {answer}");
         }
+    }
+
+    #[test]
+    fn nip_77_reconciliations_have_names_of_their_own_and_end_when_a_message_is_wrong() {
+        let mut talk = Talk::new();
+        talk.open(r#"["REQ","n",{}]"#);
+        let (action, _) = talk.say(r#"["NEG-OPEN","n",{},"6100"]"#);
+        let Action::Reconcile(Reconcile::Open { number, .. }) = action else {
+            panic!("{action:?}")
+        };
+        assert!(talk.session.reconciliations().answered(number, NOW).is_some());
+        assert!(matches!(talk.say(r#"["NEG-MSG","x","61"]"#).0, Action::Done));
+        let (action, answer) = talk.say(r#"["NEG-MSG","n",5]"#);
+        assert!(matches!(action, Action::Reconcile(Reconcile::Close { .. })));
+        assert!(answer.starts_with(r#"["NEG-ERR","n","invalid: "#), "{answer}");
+        let (action, answer) = talk.say(r#"["NEG-CLOSE","n"]"#);
+        assert!(matches!(action, Action::Done) && answer.is_empty(), "it was closed");
+        let (_, answer) = talk.say(r#"["NEG-OPEN","n",{"search":"x"},"61"]"#);
+        assert!(answer.starts_with(r#"["NEG-ERR","n","unsupported: "#), "{answer}");
+        assert_eq!(talk.session.subscriptions().len(), 1);
     }
 
     #[test]

@@ -12,7 +12,9 @@ mod repost;
 mod admission;
 mod answer;
 mod conversation;
+mod negentropy;
 
+pub use self::negentropy::{NegentropyLimits, Reconcile, Reconciliations, set_aside};
 pub use admission::{Commitment, EventLimits, WorkLimits, is_addressed};
 pub use answer::write_outcome;
 pub use conversation::{Action, Authentication, Session, SessionLimits, Subscription};

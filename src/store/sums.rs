@@ -174,6 +174,11 @@ impl Extra {
         Extra { marks }
     }
 
+    /// Returns how many they are.
+    pub(crate) fn len(&self) -> usize {
+        self.marks.len()
+    }
+
     pub(super) fn all(&self) -> Stretch<'_> {
         Stretch::of(&self.marks)
     }

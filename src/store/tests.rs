@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{CheckReport, Durability, Outcome, Store, StoreError, StoreOptions, Writer, check};
-use super::{Extra, KINDS_SET_ASIDE, TimeTree, compact, info};
+use super::{Extra, KINDS_SET_ASIDE, TimeTree, TreeError, compact, info};
 use crate::nostr::{Event, EventId, Kind, KindClass, PublicKey, Signature, Verified, Verifier};
 use crate::reconcile::{Item, Items, SortedItems};
 use crate::seq::Seq;
@@ -296,6 +296,23 @@ fn two_processes_worth_of_writers_see_each_other() {
         assert_eq!(store.snapshot().unwrap().totals().collect::<Vec<_>>(), [(1, 3)]);
         assert_whole(store);
     }
+}
+
+#[test]
+fn sums_that_another_process_has_merged_are_not_added_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = open(folder.path());
+    let two = one.twin().unwrap();
+    let mut writer = Writer::new(one.clone());
+    writer.commit(&[event(1, 1, 5, &[], "")], 0).unwrap();
+    two.refresh().unwrap();
+    while writer.maintain(true).unwrap() {}
+    let extra = Extra::default();
+    let stale = two.snapshot().unwrap();
+    assert!(matches!(TimeTree::new(&stale, &extra), Err(TreeError::Moved)));
+    drop(stale);
+    two.refresh().unwrap();
+    assert_eq!(TimeTree::new(&two.snapshot().unwrap(), &extra).unwrap().count().unwrap(), 1);
 }
 
 #[test]

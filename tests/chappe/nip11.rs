@@ -95,7 +95,7 @@ fn only_what_is_true_is_in_the_document() {
     let document = document(&relay);
     let nips = document["supported_nips"].as_array().expect("a list of NIPs");
     let nips: Vec<u64> = nips.iter().map(|nip| nip.as_u64().expect("integers")).collect();
-    for nip in [1, 2, 4, 9, 11, 13, 17, 40, 42, 45, 59, 62, 65, 67, 70] {
+    for nip in [1, 2, 4, 9, 11, 13, 17, 40, 42, 45, 59, 62, 65, 67, 70, 77] {
         assert!(nips.contains(&nip), "NIP-{nip} is in {nips:?}");
     }
     let mut sorted = nips.clone();

@@ -115,6 +115,20 @@ pub fn write_neg_err(out: &mut Vec<u8>, subscription: &SubscriptionId, reject: &
     write_reject(out, reject);
 }
 
+/// Appends `["NEG-ERR",...]` with the number that would not have been too many.
+pub fn write_neg_err_max(
+    out: &mut Vec<u8>,
+    subscription: &SubscriptionId,
+    reject: &Reject,
+    max: u64,
+) {
+    write_neg_err(out, subscription, reject);
+    out.pop();
+    out.push(b',');
+    json::write_integer(max, out);
+    out.push(b']');
+}
+
 /// Appends `["OK",...]` for what has no legal id.
 pub(super) fn write_refusal_of_text(out: &mut Vec<u8>, id: &str, reject: &Reject) {
     out.extend_from_slice(b"[\"OK\",\"");
@@ -205,6 +219,10 @@ mod tests {
         check(
             |out| write_neg_err(out, &name, &reject),
             "[\"NEG-ERR\",\"a\\\"\\\\\\n\u{e9}\",\"invalid: no \\\"x\\\"\"]",
+        );
+        check(
+            |out| write_neg_err_max(out, &name, &reject, 70),
+            "[\"NEG-ERR\",\"a\\\"\\\\\\n\u{e9}\",\"invalid: no \\\"x\\\"\",70]",
         );
     }
 

@@ -197,7 +197,13 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+/// The bytes of an id.
+pub(crate) fn id_bytes(text: &str) -> [u8; 32] {
+    unhex(text).try_into().expect("an id has 64 digits")
+}
+
+/// The bytes of hex text.
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let pair = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("text is hex");
     (0..text.len() / 2).map(|index| pair(index * 2)).collect()
 }
