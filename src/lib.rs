@@ -4,6 +4,7 @@
 //! the protocol's nouns without I/O, threads or clock.
 
 pub mod clock;
+pub mod deflate;
 pub mod hex;
 pub mod limits;
 pub mod mailbox;
