@@ -18,15 +18,16 @@ use super::connection::{ConnectionKey, Connections, Talk};
 use super::live::Live;
 use super::publish::Stalled;
 use super::query::Chunk;
-use super::render::SliceSize;
+use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
+use super::settings::Compression;
 use super::work::Job;
 use crate::clock::Clock;
 use crate::fanout::{Consumer, SubscriptionIndex};
 use crate::ingest::{Replies, Reply, Submission, WriterHandle};
 use crate::mailbox::{Inbox, Sender};
 use crate::metrics::CoreMetrics;
-use crate::net::{self, NetOptions};
+use crate::net::{self, Encoding, NetOptions, Outbound};
 use crate::nostr::Verifier;
 use crate::query::QueryLimits;
 use crate::seq::Seq;
@@ -44,6 +45,7 @@ pub(super) struct Relay {
     /// Where COUNT ends to look at events one by one.
     pub(super) count_max: u64,
     pub(super) message_bytes_max: usize,
+    pub(super) compression: Compression,
     /// What one query may do on the core before others get their turn.
     pub(super) slice_inline: SliceSize,
     /// What a worker does of one query before it looks for the next job.
@@ -106,7 +108,7 @@ pub(super) struct Core {
     /// Where the answer to one message is written.
     pub(super) answer: RefCell<Vec<u8>>,
     /// Where the frames of one slice are written.
-    pub(super) frames: RefCell<Vec<u8>>,
+    pub(super) page: RefCell<Page>,
     pub(super) inbox: Arc<Inbox<Message>>,
 }
 
@@ -181,6 +183,16 @@ async fn attend(core: Rc<Core>, bell: Arc<Notify>) {
     }
 }
 
+impl Relay {
+    /// Returns how stored events travel on a connection.
+    pub(super) fn encoding_of_stored(&self, outbound: &Outbound) -> Encoding {
+        match self.compression {
+            Compression::Off | Compression::Live => Encoding::Plain,
+            Compression::All => outbound.encoding(),
+        }
+    }
+}
+
 impl Core {
     /// Creates a core without connections.
     pub(super) fn new(parts: CoreParts) -> Core {
@@ -196,7 +208,7 @@ impl Core {
             stalled: RefCell::default(),
             verifier: RefCell::default(),
             answer: RefCell::default(),
-            frames: RefCell::default(),
+            page: RefCell::default(),
             inbox: parts.inbox,
         }
     }
