@@ -31,6 +31,8 @@ mod nip45;
 mod nip67;
 mod nip70;
 
+mod deflate;
+
 mod model;
 
 mod crash;
