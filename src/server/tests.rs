@@ -359,7 +359,7 @@ impl House {
     /// Returns a client; every other one takes compressed messages.
     fn client(&self) -> Client {
         let clients = self.core.metrics.connections_opened_total.total();
-        let encoding = if clients % 2 == 0 { Encoding::Plain } else { Encoding::Deflate };
+        let encoding = if clients.is_multiple_of(2) { Encoding::Plain } else { Encoding::Deflate };
         let outbound = Outbound::new(self.limits, encoding);
         Client {
             talk: Talk::begin(&self.core, outbound.clone()),
