@@ -68,6 +68,7 @@
 //! is an `assert!`.
 
 pub mod clock;
+pub mod deflate;
 pub mod hex;
 pub mod limits;
 pub mod mailbox;

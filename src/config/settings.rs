@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use super::key::{Key, Range, Raw, Reload, Section, settings};
 use super::value::{Value, words};
 use crate::nostr::RelayUrl;
+use crate::server::Compression;
 use crate::store::Durability;
 
 settings! {
@@ -86,6 +87,13 @@ settings! {
         /// Most connections at a time; further ones are turned away.
         #[key(unit = "connections", range = Range::Integers(1, 10_000_000), reload = No)]
         max_connections: u64 = 10_000;
+
+        /// What is compressed for clients that offer it, as browsers do (permessage-deflate).
+        /// "live": new events, each once for all its subscribers. "all": stored events too, which
+        /// makes queries cost several times as much CPU. "off": nothing. A connection takes no
+        /// memory for it.
+        #[key(unit = "", range = Range::OneOf(&["off", "live", "all"]), reload = No)]
+        compression: Compression = Compression::Live;
     }
 
     /// Who has to say who they are (NIP-42), and what only they may read.
@@ -192,6 +200,10 @@ settings! {
 }
 
 words! { Durability { "sync" => Durability::Sync, "lazy" => Durability::Lazy } }
+
+words! {
+    Compression { "off" => Compression::Off, "live" => Compression::Live, "all" => Compression::All }
+}
 
 /// Importance of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,11 +10,12 @@
 //! waker. Per consumer: one acquire load when there is nothing, one guarded pointer load otherwise.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
+use crate::deflate::{Deflater, STORED_HEADER_BYTES};
 use crate::nostr::Event;
 use crate::seq::Seq;
 
@@ -27,14 +28,32 @@ pub struct Published {
     pub event: Event,
     /// The event as compact JSON, rendered once for all subscribers.
     pub json: Vec<u8>,
+    /// The JSON with the bracket that ends its message, compressed; nothing if that is no shorter.
+    deflated: OnceLock<Option<Box<[u8]>>>,
 }
 
 impl Published {
     /// Renders an event for its subscribers.
     pub fn new(seq: Seq, event: Event) -> Published {
-        let mut json = Vec::with_capacity(event.memory_bytes() + JSON_BYTES_MORE);
+        let mut json = Vec::with_capacity(event.view().json_len());
         event.view().write_json(&mut json);
-        Published { seq, event, json }
+        Published { seq, event, json, deflated: OnceLock::new() }
+    }
+
+    /// Returns what follows `["EVENT","...",` in a message with this event, compressed by itself;
+    /// nothing if that does not pay.
+    ///
+    /// Who asks first compresses it for all. Two cores may do so at the same time, and one of the
+    /// results stays: so no core ever waits for another.
+    pub fn deflated(&self, deflater: &mut Deflater) -> Option<&[u8]> {
+        if self.deflated.get().is_none() {
+            let mut blocks = Vec::new();
+            deflater.append(&[&self.json, b"]"], &mut blocks);
+            let is_shorter = blocks.len() + STORED_HEADER_BYTES <= self.json.len();
+            // It fails if another core was faster.
+            let _ = self.deflated.set(is_shorter.then(|| blocks.into_boxed_slice()));
+        }
+        self.deflated.get()?.as_deref()
     }
 }
 
@@ -203,20 +222,19 @@ impl Shared {
 
 fn batch_bytes(batch: &[Published]) -> usize {
     let bytes = |it: &Published| {
-        size_of::<Published>() - size_of::<Event>() + it.event.memory_bytes() + it.json.capacity()
+        // Compressed, it is at most as long again.
+        let texts = it.json.capacity() + it.json.len();
+        size_of::<Published>() - size_of::<Event>() + it.event.memory_bytes() + texts
     };
     batch.iter().map(bytes).sum()
 }
-
-/// How much longer than in memory an event is as JSON: hex doubles id, key and signature, which
-/// together with the members' names are most of a short event.
-const JSON_BYTES_MORE: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::deflate::Inflater;
 
     const ROOMY: usize = 1 << 30;
 
@@ -325,6 +343,21 @@ mod tests {
         });
     }
 
+    #[test]
+    fn an_event_is_compressed_once_and_only_if_that_is_shorter() {
+        let (mut one, mut other) = (Deflater::default(), Deflater::default());
+        let batch = batch(1..2, 1_000);
+        let blocks = batch[0].deflated(&mut one).expect("spaces compress well");
+        assert!(std::ptr::eq(blocks, batch[0].deflated(&mut other).expect("kept")));
+        let text = Inflater::default().inflate(blocks, 1_001).expect("whole").to_vec();
+        assert_eq!(text, [&batch[0].json[..], b"]"].concat());
+        let mut random = fastrand::Rng::with_seed(1);
+        let json = (0..1_000).map(|_| random.u8(..)).collect();
+        let noise = Published { json, ..Published::new(Seq(1), event()) };
+        assert_eq!(noise.deflated(&mut one), None);
+        assert_eq!(noise.deflated(&mut one), None);
+    }
+
     fn take(consumer: &mut Consumer) -> Option<Vec<u64>> {
         match consumer.next() {
             Next::Batch(batch) => Some(batch.iter().map(|it| it.seq.0).collect()),
@@ -334,8 +367,13 @@ mod tests {
     }
 
     fn batch(seqs: std::ops::Range<u64>, json_bytes: usize) -> Arc<[Published]> {
-        seqs.map(|seq| Published { seq: Seq(seq), event: event(), json: vec![b' '; json_bytes] })
-            .collect()
+        let published = |seq| Published {
+            seq: Seq(seq),
+            event: event(),
+            json: vec![b' '; json_bytes],
+            deflated: OnceLock::new(),
+        };
+        seqs.map(published).collect()
     }
 
     fn event() -> Event {

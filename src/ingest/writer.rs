@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use super::admit::Admitted;
 use crate::clock::Clock;
 use crate::fanout::{Producer, Published};
-use crate::nostr::{Event, EventId, Kind, Prefix, Reject, Verified};
+use crate::nostr::{EventId, Kind, Prefix, Reject, Verified};
 use crate::seq::Seq;
 use crate::store::{Outcome, Store, StoreError, Writer};
 
@@ -246,7 +246,7 @@ impl State {
             if event.event().kind == Kind::VANISH {
                 self.erase_at = Some(self.clock.now_secs() + ERASE_SECS_MAX);
             }
-            published.push(rendered(seq, event.into_event()));
+            published.push(Published::new(seq, event.into_event()));
         }
         if !published.is_empty() {
             self.ring.publish(Arc::from(published));
@@ -280,7 +280,7 @@ impl State {
             if seq > until || published.len() == FOREIGN_MAX {
                 break;
             }
-            published.push(rendered(seq, event.to_owned()));
+            published.push(Published::new(seq, event.to_owned()));
         }
         Ok(published)
     }
@@ -333,13 +333,6 @@ impl State {
         const EVENTS_MIN: u64 = 1_000;
         Ok(self.store.snapshot()?.unmerged() >= EVENTS_MIN)
     }
-}
-
-/// Returns what the ring carries of an event.
-fn rendered(seq: Seq, event: Event) -> Published {
-    let mut json = Vec::with_capacity(event.view().json_len());
-    event.view().write_json(&mut json);
-    Published { seq, event, json }
 }
 
 /// Foreign events given to the ring at once.

@@ -3,16 +3,21 @@
 //! [`Decoder`] turns whatever pieces the network delivers into whole messages. It owns memory only
 //! while a frame or a fragmented message is incomplete: a whole frame inside the caller's buffer is
 //! unmasked in place and lent to the sink as `&str`, so the usual message is never copied and an idle
-//! connection keeps nothing. Header parsing is tungstenite's; reserved bits have one place
-//! ([`check_reserved_bits`]), where an extension that uses RSV1 will be asked.
+//! connection keeps nothing. A compressed message (RFC 7692) is inflated when it is whole, in memory
+//! that all connections of a core share. Header parsing is tungstenite's; reserved bits have one
+//! place ([`is_deflated`]).
 //!
 //! The writing half makes frames of a server: never masked, never fragmented.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 use std::mem;
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+
+use super::extension::Encoding;
+use crate::deflate::{InflateError, Inflater};
 
 /// What a client sent, whole and checked.
 #[derive(Debug)]
@@ -31,6 +36,9 @@ pub(crate) enum Then {
     Stop,
 }
 
+/// Takes the items, one after the other.
+pub(crate) type Sink<'a> = dyn FnMut(Item<'_>) -> Then + 'a;
+
 /// Why the bytes of a client cannot be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -38,6 +46,8 @@ pub(crate) enum Fault {
     Protocol(&'static str),
     /// A text message or close reason is not UTF-8.
     Utf8,
+    /// A compressed message is damaged.
+    Deflate,
     /// The message is longer than this relay takes.
     TooLong,
 }
@@ -47,7 +57,7 @@ impl Fault {
     pub(crate) fn close_code(self) -> CloseCode {
         match self {
             Fault::Protocol(_) => CloseCode::Protocol,
-            Fault::Utf8 => CloseCode::Invalid,
+            Fault::Utf8 | Fault::Deflate => CloseCode::Invalid,
             Fault::TooLong => CloseCode::Size,
         }
     }
@@ -57,6 +67,7 @@ impl Fault {
         match self {
             Fault::Protocol(rule) => rule,
             Fault::Utf8 => "text is not UTF-8",
+            Fault::Deflate => "compressed text is damaged",
             Fault::TooLong => "message too long",
         }
     }
@@ -67,6 +78,7 @@ impl Fault {
 /// After a fault the decoder must not be fed again.
 pub(crate) struct Decoder {
     message_bytes_max: usize,
+    encoding: Encoding,
     /// Received and not consumed: the start of an incomplete frame or, when `stopped`, anything.
     kept: Vec<u8>,
     stopped: bool,
@@ -75,14 +87,22 @@ pub(crate) struct Decoder {
 
 /// A message whose last frame has not arrived.
 struct Fragments {
-    kind: Data,
+    form: Form,
     /// Payload so far. Of a binary message only its length matters, but one rule bounds both.
     payload: Vec<u8>,
+}
+
+/// What the first frame says of its message.
+#[derive(Clone, Copy)]
+struct Form {
+    kind: Data,
+    is_deflated: bool,
 }
 
 /// A checked frame header; `start..end` is where the payload lies, counted from the header's start.
 struct Head {
     is_final: bool,
+    is_deflated: bool,
     opcode: OpCode,
     mask: [u8; 4],
     start: usize,
@@ -91,8 +111,9 @@ struct Head {
 
 impl Decoder {
     /// Creates a decoder that begins with bytes which came along with the handshake.
-    pub(crate) fn new(message_bytes_max: usize, early: Vec<u8>) -> Self {
-        Decoder { message_bytes_max, stopped: !early.is_empty(), kept: early, fragments: None }
+    pub(crate) fn new(message_bytes_max: usize, encoding: Encoding, early: Vec<u8>) -> Self {
+        let stopped = !early.is_empty();
+        Decoder { message_bytes_max, encoding, kept: early, stopped, fragments: None }
     }
 
     /// Returns whether kept bytes may hold whole frames; `feed` with no bytes goes on with them.
@@ -104,23 +125,24 @@ impl Decoder {
     pub(crate) fn feed(
         &mut self,
         received: &mut [u8],
-        sink: &mut dyn FnMut(Item<'_>) -> Then,
+        inflater: &mut Inflater,
+        sink: &mut Sink<'_>,
     ) -> Result<(), Fault> {
         if self.stopped {
             self.stopped = false;
             let mut bytes = mem::take(&mut self.kept);
             bytes.extend_from_slice(received);
-            let used = self.decode(&mut bytes, sink)?;
+            let used = self.decode(&mut bytes, inflater, sink)?;
             bytes.drain(..used);
             self.keep(bytes);
             return Ok(());
         }
-        let rest = self.complete_kept(received, sink)?;
+        let rest = self.complete_kept(received, inflater, sink)?;
         if self.stopped {
             self.keep(rest.to_vec());
             return Ok(());
         }
-        let used = self.decode(rest, sink)?;
+        let used = self.decode(rest, inflater, sink)?;
         if used < rest.len() {
             self.kept.extend_from_slice(&rest[used..]);
         }
@@ -133,7 +155,8 @@ impl Decoder {
     fn complete_kept<'b>(
         &mut self,
         received: &'b mut [u8],
-        sink: &mut dyn FnMut(Item<'_>) -> Then,
+        inflater: &mut Inflater,
+        sink: &mut Sink<'_>,
     ) -> Result<&'b mut [u8], Fault> {
         let mut rest = received;
         while !self.kept.is_empty() {
@@ -143,7 +166,7 @@ impl Decoder {
             };
             if self.kept.len() >= wanted {
                 let mut frame = mem::take(&mut self.kept);
-                self.decode(&mut frame, sink)?;
+                self.decode(&mut frame, inflater, sink)?;
                 break;
             }
             if rest.is_empty() {
@@ -167,7 +190,8 @@ impl Decoder {
     fn decode(
         &mut self,
         bytes: &mut [u8],
-        sink: &mut dyn FnMut(Item<'_>) -> Then,
+        inflater: &mut Inflater,
+        sink: &mut Sink<'_>,
     ) -> Result<usize, Fault> {
         let mut used = 0;
         while let Some(head) = self.head(&bytes[used..])? {
@@ -176,7 +200,13 @@ impl Decoder {
             used += head.end;
             let then = match head.opcode {
                 OpCode::Control(control) => sink(control_item(control, payload)?),
-                OpCode::Data(kind) => self.data(kind, head.is_final, payload, sink)?,
+                OpCode::Data(kind) => {
+                    let form = Form { kind, is_deflated: head.is_deflated };
+                    match self.completed(form, head.is_final, payload) {
+                        None => Then::Next,
+                        Some((form, whole)) => sink(self.message_item(form, &whole, inflater)?),
+                    }
+                }
             };
             if then == Then::Stop {
                 self.stopped = true;
@@ -195,7 +225,7 @@ impl Decoder {
             FrameHeader::parse(&mut cursor).map_err(|_| Fault::Protocol("reserved opcode"))?;
         let Some((header, payload_len)) = parsed else { return Ok(None) };
         let start = cursor.position() as usize;
-        check_reserved_bits(&header)?;
+        let is_deflated = is_deflated(&header, self.encoding)?;
         let Some(mask) = header.mask else {
             return Err(Fault::Protocol("frame is not masked"));
         };
@@ -204,7 +234,8 @@ impl Decoder {
             OpCode::Data(kind) => self.data_len(kind, payload_len)?,
         };
         let end = start + payload_len;
-        Ok(Some(Head { is_final: header.is_final, opcode: header.opcode, mask, start, end }))
+        let (is_final, opcode) = (header.is_final, header.opcode);
+        Ok(Some(Head { is_final, is_deflated, opcode, mask, start, end }))
     }
 
     /// Returns the payload's length if a data frame of this kind and length may come next.
@@ -219,33 +250,61 @@ impl Decoder {
         usize::try_from(payload_len).ok().filter(|len| *len <= room).ok_or(Fault::TooLong)
     }
 
-    fn data(
+    /// Returns the message that a data frame completes: its own payload, or all fragments'.
+    fn completed<'p>(
         &mut self,
-        kind: Data,
+        form: Form,
         is_final: bool,
-        payload: &[u8],
-        sink: &mut dyn FnMut(Item<'_>) -> Then,
-    ) -> Result<Then, Fault> {
-        if is_final && kind != Data::Continue {
-            return Ok(sink(message_item(kind, payload)?));
+        payload: &'p [u8],
+    ) -> Option<(Form, Cow<'p, [u8]>)> {
+        if is_final && form.kind != Data::Continue {
+            return Some((form, Cow::Borrowed(payload)));
         }
         let fragments =
-            self.fragments.get_or_insert_with(|| Box::new(Fragments { kind, payload: Vec::new() }));
+            self.fragments.get_or_insert_with(|| Box::new(Fragments { form, payload: Vec::new() }));
         fragments.payload.extend_from_slice(payload);
         if !is_final {
-            return Ok(Then::Next);
+            return None;
         }
-        let Some(whole) = self.fragments.take() else { return Ok(Then::Next) };
-        Ok(sink(message_item(whole.kind, &whole.payload)?))
+        self.fragments.take().map(|whole| (whole.form, Cow::Owned(whole.payload)))
+    }
+
+    fn message_item<'a>(
+        &self,
+        form: Form,
+        payload: &'a [u8],
+        inflater: &'a mut Inflater,
+    ) -> Result<Item<'a>, Fault> {
+        if form.kind == Data::Binary {
+            return Ok(Item::Binary);
+        }
+        let text = if form.is_deflated {
+            inflater.inflate(payload, self.message_bytes_max)?
+        } else {
+            payload
+        };
+        simdutf8::basic::from_utf8(text).map(Item::Text).map_err(|_| Fault::Utf8)
     }
 }
 
-/// Refuses reserved bits: no extension is negotiated, so each of them has no meaning.
-fn check_reserved_bits(header: &FrameHeader) -> Result<(), Fault> {
-    if header.rsv1 || header.rsv2 || header.rsv3 {
+impl From<InflateError> for Fault {
+    fn from(error: InflateError) -> Self {
+        match error {
+            InflateError::Invalid => Fault::Deflate,
+            InflateError::TooLong => Fault::TooLong,
+        }
+    }
+}
+
+/// Returns whether a frame begins a compressed message; no other meaning of the reserved bits is
+/// agreed on.
+fn is_deflated(header: &FrameHeader, encoding: Encoding) -> Result<bool, Fault> {
+    let begins = matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+    let is_agreed = begins && encoding == Encoding::Deflate;
+    if header.rsv2 || header.rsv3 || (header.rsv1 && !is_agreed) {
         return Err(Fault::Protocol("reserved bit is set"));
     }
-    Ok(())
+    Ok(header.rsv1)
 }
 
 fn control_len(header: &FrameHeader, payload_len: u64) -> Result<usize, Fault> {
@@ -282,13 +341,6 @@ fn close_code(payload: &[u8]) -> Result<Option<CloseCode>, Fault> {
     Ok(Some(code))
 }
 
-fn message_item(kind: Data, payload: &[u8]) -> Result<Item<'_>, Fault> {
-    if kind == Data::Binary {
-        return Ok(Item::Binary);
-    }
-    simdutf8::basic::from_utf8(payload).map(Item::Text).map_err(|_| Fault::Utf8)
-}
-
 /// Masks or unmasks in place, sixteen bytes a step.
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let wide = u128::from_ne_bytes(std::array::from_fn(|index| mask[index & 3]));
@@ -303,7 +355,13 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
 
 /// Writes the header of a server's text frame for a payload of this length.
 pub fn write_text_frame_header(out: &mut Vec<u8>, payload_len: usize) {
-    let (header, header_len) = text_frame_header(payload_len);
+    let (header, header_len) = frame_header(TEXT, payload_len);
+    out.extend_from_slice(&header[..header_len]);
+}
+
+/// Writes the header of a server's frame with a compressed text of this length.
+pub(crate) fn write_deflated_frame_header(out: &mut Vec<u8>, payload_len: usize) {
+    let (header, header_len) = frame_header(DEFLATED_TEXT, payload_len);
     out.extend_from_slice(&header[..header_len]);
 }
 
@@ -311,13 +369,24 @@ pub fn write_text_frame_header(out: &mut Vec<u8>, payload_len: usize) {
 ///
 /// `render` must only append.
 pub fn write_text_frame(out: &mut Vec<u8>, render: impl FnOnce(&mut Vec<u8>)) {
+    write_frame(out, TEXT, render);
+}
+
+/// Writes a frame with a compressed text around the blocks that `render` appends.
+///
+/// `render` must only append.
+pub fn write_deflated_frame(out: &mut Vec<u8>, render: impl FnOnce(&mut Vec<u8>)) {
+    write_frame(out, DEFLATED_TEXT, render);
+}
+
+fn write_frame(out: &mut Vec<u8>, first: u8, render: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES_USUAL]);
     let payload_start = out.len();
     render(out);
     assert!(out.len() >= payload_start, "a renderer took bytes away");
     let payload_len = out.len() - payload_start;
-    let (header, header_len) = text_frame_header(payload_len);
+    let (header, header_len) = frame_header(first, payload_len);
     // The usual header fits as it is; otherwise the payload moves by a few bytes.
     if header_len > HEADER_BYTES_USUAL {
         out.resize(start + header_len + payload_len, 0);
@@ -329,9 +398,9 @@ pub fn write_text_frame(out: &mut Vec<u8>, render: impl FnOnce(&mut Vec<u8>)) {
     out[start..start + header_len].copy_from_slice(&header[..header_len]);
 }
 
-fn text_frame_header(payload_len: usize) -> ([u8; HEADER_BYTES_MAX], usize) {
+fn frame_header(first: u8, payload_len: usize) -> ([u8; HEADER_BYTES_MAX], usize) {
     let mut header = [0; HEADER_BYTES_MAX];
-    header[0] = FIN_BIT | u8::from(OpCode::Data(Data::Text));
+    header[0] = first;
     if payload_len <= CONTROL_BYTES_MAX {
         header[1] = payload_len as u8;
         return (header, 2);
@@ -370,6 +439,10 @@ const CONTROL_BYTES_MAX: usize = 125;
 const HEADER_BYTES_USUAL: usize = 4;
 pub(super) const HEADER_BYTES_MAX: usize = 10;
 const FIN_BIT: u8 = 0x80;
+const RSV1_BIT: u8 = 0x40;
+/// The first byte of a whole text message, as it is and compressed.
+const TEXT: u8 = FIN_BIT | 1;
+const DEFLATED_TEXT: u8 = TEXT | RSV1_BIT;
 const LENGTH_IS_U16: u8 = 126;
 const LENGTH_IS_U64: u8 = 127;
 
@@ -377,6 +450,7 @@ const LENGTH_IS_U64: u8 = 127;
 mod tests {
     use super::super::testing::{client_frame, print_seed};
     use super::*;
+    use crate::deflate::Deflater;
 
     #[derive(Clone, Debug, PartialEq, Eq)]
     enum Owned {
@@ -402,13 +476,23 @@ mod tests {
     type Outcome = (Vec<Owned>, Option<Fault>);
 
     /// Feeds `pieces` one after the other; `stop` decides after which items the sink stops.
-    fn decode(pieces: &[&[u8]], max: usize, mut stop: impl FnMut() -> bool) -> Outcome {
-        let mut decoder = Decoder::new(max, Vec::new());
+    fn decode(pieces: &[&[u8]], max: usize, stop: impl FnMut() -> bool) -> Outcome {
+        decode_as(Encoding::Plain, pieces, max, stop)
+    }
+
+    fn decode_as(
+        encoding: Encoding,
+        pieces: &[&[u8]],
+        max: usize,
+        mut stop: impl FnMut() -> bool,
+    ) -> Outcome {
+        let mut decoder = Decoder::new(max, encoding, Vec::new());
+        let mut inflater = Inflater::default();
         let mut items = Vec::new();
         for piece in pieces {
             let mut received = piece.to_vec();
             loop {
-                let fed = decoder.feed(&mut received, &mut |item| {
+                let fed = decoder.feed(&mut received, &mut inflater, &mut |item| {
                     items.push(Owned::from(item));
                     if stop() { Then::Stop } else { Then::Next }
                 });
@@ -645,6 +729,79 @@ mod tests {
         check(&huge, Fault::TooLong);
     }
 
+    fn deflated(text: &[u8]) -> Vec<u8> {
+        let mut payload = Vec::new();
+        Deflater::default().append(&[text], &mut payload);
+        payload
+    }
+
+    fn decode_deflated(bytes: &[u8]) -> Outcome {
+        decode_as(Encoding::Deflate, &[bytes], 300, || false)
+    }
+
+    #[test]
+    fn random_compressed_and_plain_messages_arrive_in_any_fragments_and_pieces() {
+        let mut random = fastrand::Rng::with_seed(print_seed());
+        for round in 0..2_000 {
+            let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+            for _ in 0..random.usize(1..6) {
+                let text = "gr\u{fc}n is gr\u{fc}n ".repeat(random.usize(0..12));
+                let (mut first, payload) = match random.bool() {
+                    true => (0x41, deflated(text.as_bytes())),
+                    false => (0x01, text.clone().into_bytes()),
+                };
+                let mut rest = &payload[..];
+                while random.bool() {
+                    let (fragment, later) = rest.split_at(random.usize(0..=rest.len()));
+                    bytes.extend(client_frame(first, random.u32(..).to_be_bytes(), fragment));
+                    bytes.extend(client_frame(0x89, [1, 2, 3, 4], b"between"));
+                    expected.push(Owned::Ping(b"between".to_vec()));
+                    (first, rest) = (0, later);
+                }
+                bytes.extend(client_frame(0x80 | first, random.u32(..).to_be_bytes(), rest));
+                expected.push(Owned::Text(text));
+            }
+            let size = random.usize(1..100);
+            let pieces: Vec<&[u8]> = bytes.chunks(size).collect();
+            let found = decode_as(Encoding::Deflate, &pieces, 300, || random.u8(0..4) == 0);
+            assert_eq!(found, (expected, None), "round {round}, pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn faults_of_compressed_messages_are_told_by_their_rule() {
+        let frame = |first, payload: &[u8]| client_frame(first, [3, 1, 4, 1], payload);
+        let check = |bytes: &[u8], expected| {
+            assert_eq!(decode_deflated(bytes), (vec![], Some(expected)), "{bytes:?}");
+        };
+        let reserved = Fault::Protocol("reserved bit is set");
+        check(&frame(0xa1, b"hi"), reserved);
+        check(&frame(0x91, b"hi"), reserved);
+        check(&frame(0xc9, b""), reserved);
+        check(&frame(0xc8, b""), reserved);
+        let continued = [frame(0x41, b""), frame(0xc0, &deflated(b"hi"))].concat();
+        check(&continued, reserved);
+        check(&frame(0xc1, b"not deflate"), Fault::Deflate);
+        let good = deflated(b"a text that is cut off");
+        check(&frame(0xc1, &good[..good.len() - 3]), Fault::Deflate);
+        check(&frame(0xc1, &deflated(b"\xc3\x28")), Fault::Utf8);
+        check(&frame(0xc1, &deflated(&[b' '; 301])), Fault::TooLong);
+    }
+
+    #[test]
+    fn the_longest_compressed_message_and_the_empty_one_pass() {
+        let text = " ".repeat(300);
+        let frame = |payload: &[u8]| client_frame(0xc1, [3, 1, 4, 1], payload);
+        let found = decode_deflated(&frame(&deflated(text.as_bytes())));
+        assert_eq!(found, (vec![Owned::Text(text)], None));
+        for empty in [&[0][..], &[2, 0]] {
+            assert_eq!(decode_deflated(&frame(empty)), (vec![Owned::Text(String::new())], None));
+        }
+        // What is not looked at need not be inflated.
+        let binary = client_frame(0xc2, [3, 1, 4, 1], b"not deflate");
+        assert_eq!(decode_deflated(&binary), (vec![Owned::Binary], None));
+    }
+
     #[test]
     fn the_longest_message_passes_whole_and_in_fragments() {
         let text = "x".repeat(300);
@@ -668,11 +825,13 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_when_all_messages_are_whole() {
-        let mut decoder = Decoder::new(300, Vec::new());
+        let mut decoder = Decoder::new(300, Encoding::Deflate, Vec::new());
+        let mut inflater = Inflater::default();
         let frame = client_frame(0x81, [1, 2, 3, 4], b"hello");
         let (first, second) = frame.split_at(3);
         for piece in [first, second, &frame] {
-            decoder.feed(&mut piece.to_vec(), &mut |_| Then::Next).expect("legal frames");
+            let fed = decoder.feed(&mut piece.to_vec(), &mut inflater, &mut |_| Then::Next);
+            fed.expect("legal frames");
         }
         assert_eq!(decoder.kept.capacity(), 0);
         assert!(decoder.fragments.is_none());
@@ -709,6 +868,14 @@ mod tests {
             let mut rendered = b"before".to_vec();
             write_text_frame(&mut rendered, |out| out.extend_from_slice(&payload));
             assert_eq!(rendered, expected, "frame around {len}");
+            expected[6] |= 0x40;
+            let mut deflated = b"before".to_vec();
+            write_deflated_frame_header(&mut deflated, len);
+            deflated.extend_from_slice(&payload);
+            assert_eq!(deflated, expected, "header for {len} compressed");
+            let mut rendered = b"before".to_vec();
+            write_deflated_frame(&mut rendered, |out| out.extend_from_slice(&payload));
+            assert_eq!(rendered, expected, "frame around {len} compressed");
         }
     }
 

@@ -21,6 +21,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
+use super::extension::{self, Encoding};
+
 /// What answers requests that do not ask for a websocket.
 pub trait Site {
     /// Answers one request; called on the core's thread, so it must not take long.
@@ -85,8 +87,12 @@ impl RequestHead {
 
     /// Returns the elements of a comma-separated header, over all its lines.
     fn list<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
-        let lines = self.headers.get_all(name).into_iter();
-        lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim)
+        self.lines(name).flat_map(|line| line.split(',')).map(str::trim)
+    }
+
+    /// Returns the values of a header that are readable text, line by line.
+    fn lines<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok())
     }
 
     fn list_names(&self, name: &str, token: &str) -> bool {
@@ -135,6 +141,8 @@ pub(crate) struct Upgraded {
     /// Bytes the client sent right behind its request.
     pub(crate) early: Vec<u8>,
     pub(crate) request: RequestHead,
+    /// What was agreed on.
+    pub(crate) encoding: Encoding,
 }
 
 /// Whether there is room for this connection.
@@ -145,15 +153,23 @@ pub(crate) enum Room {
     Full,
 }
 
+/// What the HTTP stage of a connection goes by.
+pub(crate) struct StageOptions {
+    pub(crate) site: Rc<dyn Site>,
+    pub(crate) room: Room,
+    pub(crate) header_deadline: Duration,
+    /// The most that is agreed on with a client that offers it.
+    pub(crate) encoding: Encoding,
+}
+
 /// Serves requests until one of them upgrades (`Some`) or the connection ends.
 pub(crate) async fn serve_stage(
     stream: TcpStream,
     peer: SocketAddr,
-    site: Rc<dyn Site>,
-    room: Room,
-    header_deadline: Duration,
+    options: StageOptions,
 ) -> Option<Upgraded> {
-    let stage = Stage { site, peer, room, upgraded: RefCell::new(None) };
+    let header_deadline = options.header_deadline;
+    let stage = Stage { options, peer, upgraded: RefCell::new(None) };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_deadline)
@@ -169,16 +185,16 @@ pub(crate) async fn serve_stage(
         }
         Err(_) => return None,
     };
-    let request = parts.service.upgraded.into_inner()?;
-    Some(Upgraded { stream: parts.io.into_inner(), early: parts.read_buf.to_vec(), request })
+    let (request, encoding) = parts.service.upgraded.into_inner()?;
+    let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    Some(Upgraded { stream, early, request, encoding })
 }
 
 struct Stage {
-    site: Rc<dyn Site>,
+    options: StageOptions,
     peer: SocketAddr,
-    room: Room,
-    /// The request that was answered with 101.
-    upgraded: RefCell<Option<RequestHead>>,
+    /// The request that was answered with 101, and what was agreed on.
+    upgraded: RefCell<Option<(RequestHead, Encoding)>>,
 }
 
 impl Service<Request<Incoming>> for Stage {
@@ -201,19 +217,32 @@ impl Service<Request<Incoming>> for Stage {
 
 impl Stage {
     fn answer(&self, request: RequestHead) -> Response {
-        if self.room == Room::Full {
+        if self.options.room == Room::Full {
             return Response::text(503, "too many connections").with_header("connection", "close");
         }
         if !request.asks_for_websocket() {
-            return self.site.respond(&request);
+            return self.options.site.respond(&request);
         }
         match accept_key(&request) {
-            Ok(key) => {
-                self.upgraded.replace(Some(request));
-                switching_protocols(key)
-            }
+            Ok(key) => self.upgrade(request, key),
             Err(refusal) => refusal,
         }
+    }
+
+    fn upgrade(&self, request: RequestHead, key: String) -> Response {
+        let answer = switching_protocols(key);
+        let extension = match self.options.encoding {
+            Encoding::Plain => None,
+            Encoding::Deflate => extension::accept(request.lines("sec-websocket-extensions")),
+        };
+        let (encoding, answer) = match extension {
+            None => (Encoding::Plain, answer),
+            Some(terms) => {
+                (Encoding::Deflate, answer.with_header("sec-websocket-extensions", terms))
+            }
+        };
+        self.upgraded.replace(Some((request, encoding)));
+        answer
     }
 }
 
@@ -258,6 +287,7 @@ const KEY_LEN: usize = 24;
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Client, TestRelay, options, upgrade_request};
+    use super::super::{Encoding, NetOptions};
 
     fn head_of(relay: &TestRelay, request: &str) -> String {
         let mut client = Client::connect(relay.address);
@@ -274,6 +304,22 @@ mod tests {
             assert!(head.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
             assert!(!head.contains("content-length"), "{head}");
         }
+    }
+
+    #[test]
+    fn compression_is_agreed_on_with_who_offers_it() {
+        let offering = upgrade_request("/").replace(
+            "\r\n\r\n",
+            "\r\nSec-WebSocket-Extensions: x-other\r\n\
+             Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n",
+        );
+        let terms = "sec-websocket-extensions: permessage-deflate; server_no_context_takeover; \
+                     client_no_context_takeover\r\n";
+        let relay = TestRelay::start(options());
+        assert!(head_of(&relay, &offering).contains(terms));
+        assert!(!head_of(&relay, &upgrade_request("/")).contains("extensions"));
+        let plain = TestRelay::start(NetOptions { encoding: Encoding::Plain, ..options() });
+        assert!(!head_of(&plain, &offering).contains("extensions"));
     }
 
     #[test]

@@ -20,9 +20,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use super::http::{self, RequestHead, Room, Site, Upgraded};
+use super::extension::Encoding;
+use super::http::{self, RequestHead, Room, Site, StageOptions, Upgraded};
 use super::outbound::{Outbound, OutboundLimits};
 use super::websocket::{Connection, Conversation};
+use crate::deflate::Inflater;
 
 /// Failure to open a listening socket.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +110,8 @@ pub struct NetOptions {
     pub ping_period: Duration,
     /// How long a closing handshake, with the writing before it, may take.
     pub close_deadline: Duration,
+    /// What is agreed on with a client that offers compression.
+    pub encoding: Encoding,
     /// The connections there is room for, shared by all cores.
     pub places: Arc<Places>,
 }
@@ -161,6 +165,8 @@ pub(crate) struct Local {
     pub(crate) options: NetOptions,
     /// Every read of the core goes here first.
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Every compressed message of the core passes through here.
+    pub(crate) inflater: RefCell<Inflater>,
     site: Rc<dyn Site>,
     accept: Box<Accept>,
     open: RefCell<HashMap<u64, Outbound>>,
@@ -186,6 +192,7 @@ where
     let local = Rc::new(Local {
         options,
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+        inflater: RefCell::default(),
         site,
         accept: Box::new(accept),
         open: RefCell::new(HashMap::new()),
@@ -238,16 +245,14 @@ fn admit(local: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
 
 /// The life of one connection. Boxing the HTTP stage keeps the task as small as a websocket needs.
 async fn connect(local: Rc<Local>, stream: TcpStream, peer: SocketAddr, _place: Place) {
-    let site = Rc::clone(&local.site);
-    let deadline = local.options.header_deadline;
-    let stage = Box::pin(http::serve_stage(stream, peer, site, Room::Free, deadline));
+    let stage = Box::pin(http::serve_stage(stream, peer, local.stage_options(Room::Free)));
     if let Some(upgraded) = stage.await {
         converse(local, upgraded, peer).await;
     }
 }
 
 fn converse(local: Rc<Local>, upgraded: Upgraded, peer: SocketAddr) -> Connection {
-    let outbound = Outbound::new(local.options.outbound);
+    let outbound = Outbound::new(local.options.outbound, upgraded.encoding);
     let info = ConnectionInfo { peer, request: upgraded.request };
     let conversation = (local.accept)(info, outbound.clone());
     if local.is_stopping.get() {
@@ -258,9 +263,7 @@ fn converse(local: Rc<Local>, upgraded: Upgraded, peer: SocketAddr) -> Connectio
 
 /// Tells a client above the limit so, in HTTP.
 async fn refuse(refusal: Refusal, stream: TcpStream, peer: SocketAddr) {
-    let site = Rc::clone(&refusal.0.site);
-    let deadline = refusal.0.options.header_deadline;
-    http::serve_stage(stream, peer, site, Room::Full, deadline).await;
+    http::serve_stage(stream, peer, refusal.0.stage_options(Room::Full)).await;
 }
 
 /// One of the few connections that are told 503; beyond them sockets are closed in silence.
@@ -284,6 +287,15 @@ impl Drop for Refusal {
 }
 
 impl Local {
+    fn stage_options(&self, room: Room) -> StageOptions {
+        StageOptions {
+            site: Rc::clone(&self.site),
+            room,
+            header_deadline: self.options.header_deadline,
+            encoding: self.options.encoding,
+        }
+    }
+
     /// Lists a connection, so that a shutdown reaches it; returns its number.
     pub(crate) fn register(&self, outbound: Outbound) -> u64 {
         let number = self.opened_total.get();

@@ -5,9 +5,10 @@
 //! an [`Outbound`] by which everything on that core answers. All of it lives on one thread and shares
 //! by `Rc`; nothing here locks.
 //!
-//! Reading order: [`listen`] and [`serve`] accept, `http` upgrades, `websocket` is the life of a
-//! connection, `frame` its grammar, `outbound` its way back.
+//! Reading order: [`listen`] and [`serve`] accept, `http` upgrades, `extension` agrees on compression,
+//! `websocket` is the life of a connection, `frame` its grammar, `outbound` its way back.
 
+mod extension;
 mod frame;
 mod http;
 mod listener;
@@ -17,7 +18,8 @@ mod websocket;
 #[cfg(test)]
 mod testing;
 
-pub use frame::{write_text_frame, write_text_frame_header};
+pub use extension::Encoding;
+pub use frame::{write_deflated_frame, write_text_frame, write_text_frame_header};
 pub use http::{RequestHead, Response, Site};
 pub use hyper::body::Bytes;
 pub use listener::{ConnectionInfo, ListenError, NetOptions, Places, listen, serve};

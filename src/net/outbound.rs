@@ -19,6 +19,7 @@ use hyper::body::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 use tungstenite::protocol::frame::coding::{CloseCode, Control};
 
+use super::extension::Encoding;
 use super::frame;
 
 /// The bounds of one connection's outbound queue.
@@ -40,6 +41,7 @@ pub struct Outbound(Rc<RefCell<Queue>>);
 
 struct Queue {
     limits: OutboundLimits,
+    encoding: Encoding,
     /// Full chunks, oldest first; the first may be partly written.
     chunks: VecDeque<Bytes>,
     /// The chunk that frames are appended to; it follows all of `chunks`.
@@ -67,9 +69,10 @@ pub(crate) enum Standing {
 }
 
 impl Outbound {
-    pub(crate) fn new(limits: OutboundLimits) -> Self {
+    pub(crate) fn new(limits: OutboundLimits, encoding: Encoding) -> Self {
         Outbound(Rc::new(RefCell::new(Queue {
             limits,
+            encoding,
             chunks: VecDeque::new(),
             open: Vec::new(),
             queued_bytes: 0,
@@ -79,6 +82,11 @@ impl Outbound {
             is_stirred: false,
             waker: None,
         })))
+    }
+
+    /// Returns how messages may be encoded; every connection takes plain ones.
+    pub fn encoding(&self) -> Encoding {
+        self.0.borrow().encoding
     }
 
     /// Queues one text message.
@@ -92,6 +100,18 @@ impl Outbound {
         self.append(|open| {
             open.reserve(payload_len + frame::HEADER_BYTES_MAX);
             frame::write_text_frame_header(open, payload_len);
+            for part in parts {
+                open.extend_from_slice(part);
+            }
+        });
+    }
+
+    /// Queues one compressed text message whose blocks are the parts, one after the other; only for
+    /// a connection whose encoding is [`Encoding::Deflate`].
+    pub fn push_deflated_parts(&self, parts: &[&[u8]]) {
+        let payload_len = parts.iter().map(|part| part.len()).sum();
+        self.append(|open| {
+            frame::write_deflated_frame_header(open, payload_len);
             for part in parts {
                 open.extend_from_slice(part);
             }
@@ -422,7 +442,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(print_seed());
         for _ in 0..300 {
             let limits = OutboundLimits { bytes_max: usize::MAX, ..LIMITS };
-            let (outbound, mut sink) = (Outbound::new(limits), Sink::default());
+            let (outbound, mut sink) = (Outbound::new(limits, Encoding::Plain), Sink::default());
             let mut expected = Vec::new();
             for _ in 0..random.usize(1..60) {
                 let len = random.choice([0, 3, 100, 130, 3000, 40_000]).expect("not empty");
@@ -451,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_burst_of_small_answers_is_one_write() {
-        let (outbound, mut sink) = (Outbound::new(LIMITS), Sink::default());
+        let (outbound, mut sink) = (Outbound::new(LIMITS, Encoding::Plain), Sink::default());
         for _ in 0..50 {
             outbound.push_text(b"[\"OK\"]");
         }
@@ -461,7 +481,7 @@ mod tests {
 
     #[test]
     fn congestion_begins_at_high_water_and_ends_once_at_low_water() {
-        let (outbound, mut sink) = (Outbound::new(LIMITS), Sink::default());
+        let (outbound, mut sink) = (Outbound::new(LIMITS, Encoding::Plain), Sink::default());
         outbound.push_text(&[b'x'; 995]);
         assert!(!outbound.is_congested());
         outbound.push_text(&[b'x'; 1]);
@@ -477,7 +497,7 @@ mod tests {
 
     #[test]
     fn more_than_the_maximum_throws_the_queue_away() {
-        let outbound = Outbound::new(LIMITS);
+        let outbound = Outbound::new(LIMITS, Encoding::Plain);
         outbound.push_frames(vec![0; LIMITS.bytes_max]);
         assert_eq!(outbound.standing(), Standing::Open);
         outbound.push_text(b"");
@@ -491,7 +511,7 @@ mod tests {
 
     #[test]
     fn nothing_follows_a_close_frame() {
-        let (outbound, mut sink) = (Outbound::new(LIMITS), Sink::default());
+        let (outbound, mut sink) = (Outbound::new(LIMITS, Encoding::Plain), Sink::default());
         outbound.push_text(b"last");
         outbound.close(CloseCode::Away, "bye");
         outbound.close(CloseCode::Normal, "");
@@ -513,7 +533,7 @@ mod tests {
         }
         let count = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&count));
-        let outbound = Outbound::new(LIMITS);
+        let outbound = Outbound::new(LIMITS, Encoding::Plain);
         let woken = || count.0.load(Ordering::Relaxed);
         outbound.calm();
         outbound.watch(&waker);

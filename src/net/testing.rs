@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{
-    CloseCode, Conversation, Ending, Flow, NetOptions, Outbound, OutboundLimits, Places,
+    CloseCode, Conversation, Encoding, Ending, Flow, NetOptions, Outbound, OutboundLimits, Places,
     RequestHead, Response, Site,
 };
 
@@ -56,6 +56,7 @@ pub(super) fn options() -> NetOptions {
         header_deadline: DEADLINE,
         ping_period: DEADLINE,
         close_deadline: DEADLINE,
+        encoding: Encoding::Deflate,
         places: Arc::new(Places::new(100)),
     }
 }

@@ -148,7 +148,7 @@ impl Connection {
     ) -> Self {
         Connection {
             stream,
-            decoder: Decoder::new(local.options.message_bytes_max, early),
+            decoder: Decoder::new(local.options.message_bytes_max, outbound.encoding(), early),
             number: local.register(outbound.clone()),
             outbound,
             conversation,
@@ -263,7 +263,8 @@ impl Connection {
         let mut burst = Burst { flow: Flow::Continue, count: 0, peer_close: None };
         let mut is_heeded = self.phase == Phase::Open;
         let (conversation, outbound) = (&mut *self.conversation, &self.outbound);
-        let decoded = self.decoder.feed(received, &mut |item| {
+        let mut inflater = self.local.inflater.borrow_mut();
+        let decoded = self.decoder.feed(received, &mut inflater, &mut |item| {
             let flow = match item {
                 Item::Close(code) => {
                     burst.peer_close.get_or_insert(code);
@@ -284,6 +285,7 @@ impl Connection {
             is_heeded = flow == Flow::Continue && outbound.is_open();
             if flow == Flow::Pause { Then::Stop } else { Then::Next }
         });
+        drop(inflater);
         self.conclude(burst, decoded);
         self.notice_orders()
     }

@@ -19,15 +19,16 @@ use super::live::Live;
 use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
 use super::publish::Stalled;
 use super::query::Chunk;
-use super::render::SliceSize;
+use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
+use super::settings::Compression;
 use super::work::Job;
 use crate::clock::Clock;
 use crate::fanout::{Consumer, SubscriptionIndex};
 use crate::ingest::{Replies, Reply, Submission, WriterHandle};
 use crate::mailbox::{Inbox, Sender};
 use crate::metrics::CoreMetrics;
-use crate::net::{self, NetOptions};
+use crate::net::{self, Encoding, NetOptions, Outbound};
 use crate::nostr::Verifier;
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::seq::Seq;
@@ -47,6 +48,7 @@ pub(super) struct Relay {
     pub(super) reconcile: ReconcileLimits,
     pub(super) kept: Kept,
     pub(super) message_bytes_max: usize,
+    pub(super) compression: Compression,
     /// What one query may do on the core before others get their turn.
     pub(super) slice_inline: SliceSize,
     /// What a worker does of one query before it looks for the next job.
@@ -112,7 +114,7 @@ pub(super) struct Core {
     /// Where the answer to one message is written.
     pub(super) answer: RefCell<Vec<u8>>,
     /// Where the frames of one slice are written.
-    pub(super) frames: RefCell<Vec<u8>>,
+    pub(super) page: RefCell<Page>,
     pub(super) inbox: Arc<Inbox<Message>>,
 }
 
@@ -188,6 +190,16 @@ async fn attend(core: Rc<Core>, bell: Arc<Notify>) {
     }
 }
 
+impl Relay {
+    /// Returns how stored events travel on a connection.
+    pub(super) fn encoding_of_stored(&self, outbound: &Outbound) -> Encoding {
+        match self.compression {
+            Compression::Off | Compression::Live => Encoding::Plain,
+            Compression::All => outbound.encoding(),
+        }
+    }
+}
+
 impl Core {
     /// Creates a core without connections.
     pub(super) fn new(parts: CoreParts) -> Core {
@@ -204,7 +216,7 @@ impl Core {
             reconcilers: RefCell::default(),
             verifier: RefCell::default(),
             answer: RefCell::default(),
-            frames: RefCell::default(),
+            page: RefCell::default(),
             inbox: parts.inbox,
         }
     }

@@ -3,11 +3,17 @@
 //! An event at or below a subscription's horizon belongs to its stored phase and is not sent here;
 //! so whatever the order in which a query and a commit meet, each event is sent once (I7). A core
 //! that the ring has lapped reads what it missed from the store's log, in bounded steps.
+//!
+//! For a connection that compresses, an event is sent as the ring carries it compressed, once for
+//! all (`Published::deflated`); only the few bytes before it are the subscriber's own. What comes
+//! from the log goes out plain: a core that is behind has other cares.
 
 use std::rc::Rc;
 
 use super::core::{Core, More};
+use crate::deflate::{self, Deflater};
 use crate::fanout::{Consumer, Next, Published, SubKey};
+use crate::net::{Encoding, Outbound};
 use crate::nostr::EventRef;
 use crate::seq::Seq;
 use crate::session;
@@ -43,6 +49,15 @@ impl Live {
     pub(super) fn ring_head(&self) -> u64 {
         self.consumer.head()
     }
+}
+
+/// An event on its way to whom it matches.
+struct Parcel<'a> {
+    origin: Origin,
+    event: EventRef<'a>,
+    json: &'a [u8],
+    /// Where it is kept compressed, if it comes from the ring.
+    published: Option<&'a Published>,
 }
 
 /// Where an event came from, for subscriptions to judge whether they were open then.
@@ -98,7 +113,9 @@ impl Core {
             live.last = seq;
             Origin::Stored(seq)
         };
-        self.deliver(&mut live.found, origin, &published.event.view(), &published.json, now);
+        let (event, json) = (published.event.view(), &published.json);
+        let parcel = Parcel { origin, event, json, published: Some(published) };
+        self.deliver(&mut live.found, &parcel, now);
     }
 
     /// Delivers some of the log; in step again once its end is reached.
@@ -122,7 +139,9 @@ impl Core {
             let (seq, event) = item?;
             live.json.clear();
             event.write_json(&mut live.json);
-            self.deliver(&mut live.found, Origin::Stored(seq), &event, &live.json, now);
+            let (origin, json) = (Origin::Stored(seq), &live.json);
+            let parcel = Parcel { origin, event, json, published: None };
+            self.deliver(&mut live.found, &parcel, now);
             live.last = seq;
             left -= 1;
             if left == 0 {
@@ -134,14 +153,8 @@ impl Core {
     }
 
     /// Sends one event to every subscription of this core that it matches and that may see it.
-    fn deliver(
-        &self,
-        found: &mut Vec<SubKey>,
-        origin: Origin,
-        event: &EventRef<'_>,
-        json: &[u8],
-        now: u64,
-    ) {
+    fn deliver(&self, found: &mut Vec<SubKey>, parcel: &Parcel<'_>, now: u64) {
+        let event = &parcel.event;
         found.clear();
         self.index.borrow_mut().matches(event, found);
         if found.is_empty() || !session::is_shown(event, now) {
@@ -149,6 +162,7 @@ impl Core {
         }
         let connections = self.connections.borrow();
         let is_restricted = self.relay.session.restricted.has(event.kind);
+        let mut page = self.page.borrow_mut();
         let mut sent = 0;
         for key in found.iter() {
             let Some(connection) = connections.in_slot(key.connection).map(Rc::as_ref) else {
@@ -156,7 +170,7 @@ impl Core {
             };
             let session = connection.session.borrow();
             let Some(subscription) = session.subscription(key.subscription) else { continue };
-            let is_earlier = match origin {
+            let is_earlier = match parcel.origin {
                 Origin::Stored(seq) => seq <= subscription.horizon,
                 Origin::Ephemeral(position) => position < subscription.ring_position,
             };
@@ -165,13 +179,30 @@ impl Core {
                 continue;
             }
             let id = subscription.id.as_canonical();
-            connection.outbound.push_text_parts(&[b"[\"EVENT\",\"", id, b"\",", json, b"]"]);
+            push_event(&connection.outbound, id, parcel, &mut page.deflater);
             sent += 1;
         }
         self.metrics.events_sent_live_total.add(sent);
     }
 }
 
+/// Queues an EVENT message, compressed if the client takes that and it is shorter.
+fn push_event(outbound: &Outbound, id: &[u8], parcel: &Parcel<'_>, deflater: &mut Deflater) {
+    let deflated = match (outbound.encoding(), parcel.published) {
+        (Encoding::Deflate, Some(published)) => published.deflated(deflater),
+        _ => None,
+    };
+    let header = deflate::stored_block(BEFORE_ID.len() + id.len() + BEHIND_ID.len());
+    match deflated.zip(header) {
+        Some((blocks, header)) => {
+            outbound.push_deflated_parts(&[&header, BEFORE_ID, id, BEHIND_ID, blocks]);
+        }
+        None => outbound.push_text_parts(&[BEFORE_ID, id, BEHIND_ID, parcel.json, b"]"]),
+    }
+}
+
+const BEFORE_ID: &[u8] = b"[\"EVENT\",\"";
+const BEHIND_ID: &[u8] = b"\",";
 /// Events delivered before the connections of the core get their turn.
 const DELIVERY_EVENTS_MAX: usize = 64;
 /// Events of the log delivered before a snapshot is given back (I6).

@@ -33,4 +33,4 @@ mod work;
 mod tests;
 
 pub use run::{Server, run};
-pub use settings::{About, ServerError, ServerSettings};
+pub use settings::{About, Compression, ServerError, ServerSettings};

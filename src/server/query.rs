@@ -225,30 +225,31 @@ impl Core {
         snapshot: &Snapshot<'_>,
         now: u64,
     ) {
-        let mut frames = self.frames.take();
+        let mut page = self.page.borrow_mut();
         let size = self.relay.slice_inline;
         let (end, sent) = {
             let session = connection.session.borrow();
             let Some(open) = session.subscription(subscription) else { return };
-            let audience = Audience { subscription: &open.id, reader: session.reader() };
-            render::slice(snapshot, &mut cursor, &audience, size, now, &mut frames)
+            let encoding = self.relay.encoding_of_stored(&connection.outbound);
+            let audience = Audience { subscription: &open.id, reader: session.reader(), encoding };
+            render::slice(snapshot, &mut cursor, &audience, size, now, &mut page)
         };
         self.metrics.slices_inline_total.add(1);
         self.metrics.events_sent_stored_total.add(sent);
-        self.push_chunk(connection, frames);
+        Self::push_chunk(connection, &mut page.frames);
+        drop(page);
         self.go_on(connection, subscription, cursor, end);
     }
 
     /// Queues a chunk; its memory goes along if the chunk fills it, and is kept otherwise.
-    fn push_chunk(&self, connection: &Connection, mut frames: Vec<u8>) {
+    fn push_chunk(connection: &Connection, frames: &mut Vec<u8>) {
         if frames.len() > FRAMES_COPIED_MAX && frames.len() > frames.capacity() / 2 {
             // The next chunk is likely to be as large, and then need not grow.
-            self.frames.replace(Vec::with_capacity(frames.capacity()));
-            return connection.outbound.push_frames(frames);
+            let next = Vec::with_capacity(frames.capacity());
+            return connection.outbound.push_frames(std::mem::replace(frames, next));
         }
-        connection.outbound.push_frames(Bytes::copy_from_slice(&frames));
+        connection.outbound.push_frames(Bytes::copy_from_slice(frames));
         frames.clear();
-        self.frames.replace(frames);
     }
 
     fn go_on(&self, connection: &Rc<Connection>, subscription: u32, cursor: Cursor, end: SliceEnd) {
@@ -277,6 +278,7 @@ impl Core {
                 subscription,
                 id: open.id.clone(),
                 reader: session.reader().clone(),
+                encoding: self.relay.encoding_of_stored(&connection.outbound),
                 cursor,
             }
         };

@@ -3,7 +3,8 @@
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
-use crate::net;
+use crate::deflate::Deflater;
+use crate::net::{self, Encoding};
 use crate::nostr::message::{self, EoseHint, SubscriptionId};
 use crate::nostr::{EventRef, Prefix, Reject};
 use crate::query::{Budget, Cursor, Hint, Step};
@@ -25,6 +26,16 @@ pub(super) enum SliceEnd {
 pub(super) struct Audience<'a> {
     pub(super) subscription: &'a SubscriptionId,
     pub(super) reader: &'a Reader,
+    pub(super) encoding: Encoding,
+}
+
+/// Where the frames of one slice are written, and what compresses them.
+#[derive(Default)]
+pub(super) struct Page {
+    pub(super) frames: Vec<u8>,
+    pub(super) deflater: Deflater,
+    /// The text of the message that is compressed.
+    text: Vec<u8>,
 }
 
 /// How much one slice may do.
@@ -35,7 +46,7 @@ pub(super) struct SliceSize {
     pub(super) chunk_bytes: usize,
 }
 
-/// Runs one slice and appends its frames to `chunk`; returns how it ended and how many events it
+/// Runs one slice and appends its frames to the page; returns how it ended and how many events it
 /// sent.
 pub(super) fn slice(
     snapshot: &Snapshot<'_>,
@@ -43,8 +54,9 @@ pub(super) fn slice(
     audience: &Audience<'_>,
     size: SliceSize,
     now: u64,
-    chunk: &mut Vec<u8>,
+    page: &mut Page,
 ) -> (SliceEnd, u64) {
+    let Page { frames, deflater, text } = page;
     let mut sent = 0;
     let has_withheld = Cell::new(false);
     let is_visible = |event: &EventRef<'_>| {
@@ -52,19 +64,27 @@ pub(super) fn slice(
         has_withheld.set(has_withheld.get() || sight == Sight::Withheld);
         sight == Sight::Shown
     };
-    let step = cursor.step(snapshot, size.budget, &is_visible, &mut |event| {
-        sent += 1;
-        net::write_text_frame(chunk, |out| {
-            message::write_event_prefix(out, audience.subscription);
-            event.write_json(out);
-            out.push(b']');
-        });
-        if chunk.len() < size.chunk_bytes {
-            ControlFlow::Continue(())
-        } else {
-            ControlFlow::Break(())
+    let until = |bytes_max| move |len| if len < bytes_max { GO_ON } else { ControlFlow::Break(()) };
+    let step = match audience.encoding {
+        Encoding::Plain => {
+            let go_on = until(size.chunk_bytes);
+            cursor.step(snapshot, size.budget, &is_visible, &mut |event| {
+                sent += 1;
+                net::write_text_frame(frames, |out| write_event(out, audience, event));
+                go_on(frames.len())
+            })
         }
-    });
+        Encoding::Deflate => {
+            let go_on = until(size.chunk_bytes / DEFLATED_CHUNK_PART);
+            cursor.step(snapshot, size.budget, &is_visible, &mut |event| {
+                sent += 1;
+                text.clear();
+                write_event(text, audience, event);
+                net::write_deflated_frame(frames, |out| deflater.append(&[text], out));
+                go_on(frames.len())
+            })
+        }
+    };
     if has_withheld.get() {
         cursor.note_withheld();
     }
@@ -72,12 +92,12 @@ pub(super) fn slice(
         Ok(Step::More) => SliceEnd::More,
         Ok(Step::Done) => {
             let hint = hint_of(cursor);
-            net::write_text_frame(chunk, |out| {
+            net::write_text_frame(frames, |out| {
                 message::write_eose(out, audience.subscription, hint);
             });
             SliceEnd::Done
         }
-        Err(error) => fail(audience, &error, chunk),
+        Err(error) => fail(audience, &error, frames),
     };
     (end, sent)
 }
@@ -88,6 +108,12 @@ fn hint_of(cursor: &Cursor) -> Option<EoseHint> {
         Hint::More => Some(EoseHint::More),
         Hint::Nothing => None,
     }
+}
+
+fn write_event(out: &mut Vec<u8>, audience: &Audience<'_>, event: &EventRef<'_>) {
+    message::write_event_prefix(out, audience.subscription);
+    event.write_json(out);
+    out.push(b']');
 }
 
 /// Appends the frame that ends a subscription whose events cannot be read.
@@ -102,3 +128,7 @@ pub(super) fn refusal(error: &StoreError) -> Reject {
     tracing::error!(%error, "the store cannot be read");
     Reject::new(Prefix::Error, "the store cannot be read")
 }
+
+const GO_ON: ControlFlow<()> = ControlFlow::Continue(());
+/// Compressing takes about eight times as long as all else that is done for an event.
+const DEFLATED_CHUNK_PART: usize = 8;

@@ -17,14 +17,14 @@ use super::keeper::Keeper;
 use super::negentropy::Kept;
 use super::render::SliceSize;
 use super::routes::RelaySite;
-use super::settings::{ServerError, ServerSettings};
+use super::settings::{Compression, ServerError, ServerSettings};
 use super::work::{Job, Worker};
 use crate::clock::Clock;
 use crate::fanout::{self, Ring, RingLimits, Waker};
 use crate::ingest::{self, Replies, Reply, WriterHandle, WriterThread};
 use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::CoreMetrics;
-use crate::net::{self, NetOptions, OutboundLimits, Places};
+use crate::net::{self, Encoding, NetOptions, OutboundLimits, Places};
 use crate::query::Budget;
 use crate::session::OwnNames;
 use crate::store::Store;
@@ -88,6 +88,7 @@ impl Server {
             reconcile: settings.reconcile,
             kept: Kept::default(),
             message_bytes_max: settings.message_bytes_max,
+            compression: settings.compression,
             slice_inline: SLICE_INLINE,
             slice_pooled: SLICE_POOLED,
         });
@@ -326,6 +327,10 @@ fn net_options(settings: &ServerSettings) -> NetOptions {
         header_deadline: Duration::from_secs(10),
         ping_period: Duration::from_secs(55),
         close_deadline: Duration::from_secs(3),
+        encoding: match settings.compression {
+            Compression::Off => Encoding::Plain,
+            Compression::Live | Compression::All => Encoding::Deflate,
+        },
         places: Arc::new(Places::new(connections_max(settings.connections_max))),
     }
 }

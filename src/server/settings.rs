@@ -20,6 +20,8 @@ pub struct ServerSettings {
     pub message_bytes_max: usize,
     /// How many bytes may wait for one client before it is dropped as a slow reader.
     pub outbound_bytes_max: usize,
+    /// Which messages are compressed for clients that offer it.
+    pub compression: Compression,
     /// What a session is held to.
     pub session: SessionLimits,
     /// How many events a query may give.
@@ -30,6 +32,19 @@ pub struct ServerSettings {
     pub reconcile: ReconcileLimits,
     /// What the relay says of itself.
     pub about: About,
+}
+
+/// Which messages are compressed, if the client understands that.
+///
+/// Short messages such as OK and EOSE never are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// None, not even from clients.
+    Off,
+    /// Live events: each is compressed once, whoever it goes to.
+    Live,
+    /// Stored events too: each for each answer.
+    All,
 }
 
 /// What the relay says of itself (NIP-11); nothing has to be said.

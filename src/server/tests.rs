@@ -13,12 +13,14 @@ use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
 use super::negentropy::Kept;
 use super::render::SliceSize;
+use super::settings::Compression;
 use super::work::{Job, Tools, Worker};
 use crate::clock::Clock;
+use crate::deflate::Inflater;
 use crate::fanout::{self, RingLimits};
 use crate::ingest::{self, WriterThread};
 use crate::mailbox::{self, Inbox, Received, Receiver};
-use crate::net::{Conversation, Ending, Flow, Outbound, OutboundLimits};
+use crate::net::{Conversation, Encoding, Ending, Flow, Outbound, OutboundLimits};
 use crate::nostr::{Event, Keypair, Kind};
 use crate::query::{Budget, QueryLimits, ReconcileLimits};
 use crate::session::{
@@ -326,6 +328,7 @@ impl House {
             reconcile: ReconcileLimits { items_max: 1_000, answer_bytes_max: 4096 },
             kept: Kept::default(),
             message_bytes_max: 100_000,
+            compression: Compression::All,
             // As small as can be: whatever a slice may leave undone, it does.
             slice_inline: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 1 },
             slice_pooled: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 700 },
@@ -358,8 +361,11 @@ impl House {
         }
     }
 
+    /// Returns a client; every other one takes compressed messages.
     fn client(&self) -> Client {
-        let outbound = Outbound::new(self.limits);
+        let clients = self.core.metrics.connections_opened_total.total();
+        let encoding = if clients.is_multiple_of(2) { Encoding::Plain } else { Encoding::Deflate };
+        let outbound = Outbound::new(self.limits, encoding);
         Client {
             talk: Talk::begin(&self.core, outbound.clone()),
             outbound,
@@ -486,13 +492,19 @@ impl Client {
         let mut context = Context::from_waker(Waker::noop());
         assert!(matches!(self.outbound.poll_write(&mut bytes, &mut context), Poll::Ready(Ok(()))));
         let mut rest = &bytes[..];
-        while let [0x81, len, tail @ ..] = rest {
+        while let [first @ (0x81 | 0xc1), len, tail @ ..] = rest {
             let (len, tail) = match len {
                 126 => (usize::from(u16::from_be_bytes([tail[0], tail[1]])), &tail[2..]),
                 127 => panic!("no message of the tests is that long"),
                 len => (usize::from(*len), tail),
             };
-            self.take(&tail[..len]);
+            if *first == 0x81 {
+                self.take(&tail[..len]);
+            } else {
+                assert_eq!(self.outbound.encoding(), Encoding::Deflate);
+                let mut inflater = Inflater::default();
+                self.take(inflater.inflate(&tail[..len], 10_000).unwrap());
+            }
             rest = &tail[len..];
         }
         assert!(rest.is_empty(), "only whole text frames are sent");

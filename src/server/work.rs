@@ -10,10 +10,10 @@ use super::connection::ConnectionKey;
 use super::core::{Inboxes, Message, Relay};
 use super::negentropy::ReconcileJob;
 use super::query::Chunk;
-use super::render::{self, Audience};
+use super::render::{self, Audience, Page};
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::Receiver;
-use crate::net::Bytes;
+use crate::net::{Bytes, Encoding};
 use crate::nostr::message::{self, Count, SubscriptionId};
 use crate::nostr::{Event, EventRef, Filter, Reject, Verifier};
 use crate::query::{self, CountRules, Counted, Cursor, Registers};
@@ -45,6 +45,7 @@ pub(super) struct SliceJob {
     pub(super) subscription: u32,
     pub(super) id: SubscriptionId,
     pub(super) reader: Reader,
+    pub(super) encoding: Encoding,
     pub(super) cursor: Cursor,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct CountJob {
 pub(super) struct Tools {
     verifier: Verifier,
     /// Where the frames of one slice are written.
-    frames: Vec<u8>,
+    page: Page,
 }
 
 /// One thread of the pool.
@@ -86,7 +87,7 @@ impl Worker {
     pub(super) fn work_on(&self, job: Job, tools: &mut Tools) {
         match job {
             Job::Verify(job) => self.verify(&mut tools.verifier, job),
-            Job::Slice(job) => self.slice(&mut tools.frames, job),
+            Job::Slice(job) => self.slice(&mut tools.page, job),
             Job::Count(job) => self.count(&job),
             Job::Reconcile(job) => self.reconcile(job),
         }
@@ -110,19 +111,20 @@ impl Worker {
         }
     }
 
-    fn slice(&self, frames: &mut Vec<u8>, mut job: SliceJob) {
+    fn slice(&self, page: &mut Page, mut job: SliceJob) {
         let (now, size) = (self.relay.clock.now_secs(), self.relay.slice_pooled);
-        frames.clear();
-        let audience = Audience { subscription: &job.id, reader: &job.reader };
+        page.frames.clear();
+        let audience =
+            Audience { subscription: &job.id, reader: &job.reader, encoding: job.encoding };
         let (end, sent) = match self.relay.store.snapshot() {
-            Ok(snapshot) => render::slice(&snapshot, &mut job.cursor, &audience, size, now, frames),
-            Err(error) => (render::fail(&audience, &error, frames), 0),
+            Ok(snapshot) => render::slice(&snapshot, &mut job.cursor, &audience, size, now, page),
+            Err(error) => (render::fail(&audience, &error, &mut page.frames), 0),
         };
         let chunk = Chunk {
             connection: job.connection,
             subscription: job.subscription,
             cursor: job.cursor,
-            frames: Bytes::copy_from_slice(frames),
+            frames: Bytes::copy_from_slice(&page.frames),
             end,
             sent,
         };

@@ -33,6 +33,8 @@ mod nip67;
 mod nip70;
 mod nip77;
 
+mod deflate;
+
 mod model;
 
 mod crash;

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Rooms by floor, from the ground up: a room imports only from floors below its own.
-const FLOORS: &str = "limits clock hex seq mailbox metrics sys|nostr reconcile|\
+const FLOORS: &str = "limits clock deflate hex seq mailbox metrics sys|nostr reconcile|\
     store policy fanout|query ingest|session net|server peer|config cli";
 /// What the floors would forbid: `cli` fills the settings tree, `seq` is written in hex.
 const ALSO: [&str; 2] = ["cli config", "seq hex"];
@@ -15,7 +15,7 @@ const NEVER: [(&str, &str); 3] = [
 ];
 /// Dependencies, and the rooms that may name them.
 const DOORS: &str = "arc_swap: store fanout; clap: cli; crossbeam_channel: mailbox ingest;
-    faster_hex: hex; flatbuffers: store; flate2: cli; heed: store; http_body_util: net; hyper: net;
+    faster_hex: hex; flatbuffers: store; flate2: deflate cli; heed: store; http_body_util: net; hyper: net;
     hyper_util: net; imbl: store; indicatif: cli; libc: sys; mimalloc: main; negentropy: reconcile;
     secp256k1: nostr; socket2: net; tokio: net server cli; toml: config; tungstenite: net; zstd: cli";
 

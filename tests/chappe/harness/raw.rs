@@ -15,7 +15,7 @@ pub(crate) struct RawSocket {
 /// What came back on a raw socket.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
-    /// A data or control frame that is not a close.
+    /// A data or control frame that is not a close: opcode, with 0x40 if it is compressed.
     Data(u8, Vec<u8>),
     /// A close frame with its code.
     Close(Option<u16>),
@@ -86,7 +86,7 @@ impl RawSocket {
         if !self.read_exactly(&mut payload) {
             return Frame::End;
         }
-        match head[0] & 0x0f {
+        match head[0] & 0x4f {
             8 => Frame::Close(payload.first_chunk().map(|code| u16::from_be_bytes(*code))),
             opcode => Frame::Data(opcode, payload),
         }

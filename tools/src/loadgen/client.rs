@@ -6,6 +6,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
+use super::inflate::Inflated;
 use super::wire::{self, Address, Frame};
 use crate::Failure;
 
@@ -17,6 +18,8 @@ pub(crate) struct Client {
     connections: Vec<Connection>,
     /// What was read last, behind what was left of the read before.
     buffer: Vec<u8>,
+    received_bytes: u64,
+    inflated: Inflated,
 }
 
 struct Connection {
@@ -28,6 +31,7 @@ struct Connection {
     rest: Vec<u8>,
     /// The pieces of a message so far.
     pieces: Vec<u8>,
+    is_deflated: bool,
 }
 
 /// What is told of the messages that arrive: the connection's number, and the text.
@@ -42,6 +46,8 @@ impl Client {
             events: Events::with_capacity(1024),
             connections: Vec::with_capacity(count),
             buffer: vec![0; BUFFER_BYTES],
+            received_bytes: 0,
+            inflated: Inflated::default(),
         };
         client.open(count)?;
         Ok(client)
@@ -57,7 +63,9 @@ impl Client {
             let interest = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut socket, token, interest)?;
             let (out, pieces) = (Vec::new(), Vec::new());
-            self.connections.push(Connection { socket, out, written: 0, rest, pieces });
+            let is_deflated = false;
+            let connection = Connection { socket, out, written: 0, rest, pieces, is_deflated };
+            self.connections.push(connection);
         }
         Ok(())
     }
@@ -71,6 +79,11 @@ impl Client {
     pub(crate) fn waiting_bytes(&self, connection: usize) -> usize {
         let connection = &self.connections[connection];
         connection.out.len() - connection.written
+    }
+
+    /// How many bytes have arrived in whole frames.
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received_bytes
     }
 
     /// Writes what waits, as far as the sockets take it.
@@ -100,7 +113,9 @@ impl Client {
                 let number = event.token().0;
                 let connection = &mut self.connections[number];
                 if event.is_readable() {
-                    connection.read(&mut self.buffer, &mut |text| sink(number, text))?;
+                    let inflated = &mut self.inflated;
+                    let sink = &mut |text: &[u8]| sink(number, text);
+                    self.received_bytes += connection.read(&mut self.buffer, inflated, sink)?;
                 }
                 connection.flush()?;
             }
@@ -123,8 +138,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads all that has arrived.
-    fn read(&mut self, buffer: &mut Vec<u8>, sink: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+    /// Reads all that has arrived; returns how many bytes the whole frames had.
+    fn read(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        inflated: &mut Inflated,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<u64, Failure> {
+        let mut bytes = 0;
         loop {
             let kept = self.rest.len();
             if buffer.len() < kept + BUFFER_BYTES / 2 {
@@ -134,30 +155,40 @@ impl Connection {
             let count = match self.socket.read(&mut buffer[kept..]) {
                 Ok(0) => return Err("the relay closed a connection".into()),
                 Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(bytes),
                 Err(error) => return Err(format!("read from the relay: {error}").into()),
             };
             let is_drained = kept + count < buffer.len();
-            let taken = self.take(&buffer[..kept + count], sink)?;
+            let taken = self.take(&buffer[..kept + count], inflated, sink)?;
+            bytes += taken as u64;
             self.rest.clear();
             self.rest.extend_from_slice(&buffer[taken..kept + count]);
             if is_drained {
-                return Ok(());
+                return Ok(bytes);
             }
         }
     }
 
     /// Hands out the whole messages of `bytes`; returns how many bytes they took.
-    fn take(&mut self, bytes: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<usize, Failure> {
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        inflated: &mut Inflated,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<usize, Failure> {
         let mut taken = 0;
         while let Some((frame, length)) = wire::read_frame(&bytes[taken..]) {
             taken += length;
             match frame {
-                Frame::Message(text) => sink(text),
-                Frame::Piece { payload, is_last } => {
+                Frame::Message { payload, is_deflated: false } => sink(payload),
+                Frame::Message { payload, is_deflated: true } => sink(inflated.text(payload)?),
+                Frame::Piece { payload, is_deflated, is_last } => {
+                    self.is_deflated |= is_deflated;
                     self.pieces.extend_from_slice(payload);
                     if is_last {
-                        sink(&std::mem::take(&mut self.pieces));
+                        let whole = std::mem::take(&mut self.pieces);
+                        let is_deflated = std::mem::take(&mut self.is_deflated);
+                        sink(if is_deflated { inflated.text(&whole)? } else { &whole });
                     }
                 }
                 Frame::Ping(payload) => wire::write_pong(&mut self.out, payload),

@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
     /// Messages per second, sent whatever the relay does [default: as fast as it answers]
     #[arg(long, global = true)]
     rate: Option<f64>,
+    /// Offer compression (permessage-deflate), and insist on it
+    #[arg(long, global = true)]
+    deflate: bool,
     /// Give up when nothing has been answered for so long
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30)]
     patience: u64,
@@ -200,8 +203,9 @@ impl Meter {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     // With fewer files than it wants, `idle` says at which connection it failed.
     let _ = chappe::sys::raise_open_file_limit(FILES);
+    let address = arguments.url.clone();
     let target = Target {
-        address: arguments.url.clone(),
+        address: if arguments.deflate { address.with_deflate() } else { address },
         process: arguments.pid.map(Process::watch).transpose()?,
         patience: Duration::from_secs(arguments.patience.max(1)),
         own: Process::watch(std::process::id())?,

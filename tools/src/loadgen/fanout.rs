@@ -118,6 +118,7 @@ pub(crate) fn deliver(
     let mut deliveries = Vec::with_capacity(expected);
     let (mut refused, mut answered) = (0, 0);
     let meter = target.meter()?;
+    let received_bytes = client.received_bytes();
     let mut pace = Pace::start(rate);
     let mut moved_at = Instant::now();
     while deliveries.len() < expected || answered < events.len() {
@@ -151,7 +152,9 @@ pub(crate) fn deliver(
             break;
         }
     }
-    let row = meter.row("", 1)?;
+    let mut row = meter.row("", 1)?;
+    let bytes = (client.received_bytes() - received_bytes) / deliveries.len().max(1) as u64;
+    row.notes.push(format!("{bytes} B received each"));
     Ok(Delivered { published, deliveries, expected, refused, row })
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //!  material -> shapes, fresh     what is sent: stored events, filters about them, new events
 //!  wire -> client -> answer      frames over plain sockets, one thread, byte search, no JSON
+//!            inflate             compressed messages, each different one once
 //!  pace -> publish query fanout idle
 //!                                scenarios: who sends what when, and what must come back
 //!  process -> report             what it cost the relay's process; a table or JSON
@@ -18,6 +19,7 @@ mod command;
 mod fanout;
 mod fresh;
 mod idle;
+mod inflate;
 mod material;
 mod pace;
 mod process;

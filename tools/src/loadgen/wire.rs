@@ -1,7 +1,7 @@
 //! The websocket as a client speaks it: the upgrade, frames out, frames in.
 //!
-//! Masks are zero, which is legal and leaves the payload as it is. No extension is offered, so what
-//! comes back is plain.
+//! Masks are zero, which is legal and leaves the payload as it is. If asked for, permessage-deflate is
+//! offered, without anything that a message takes over from the one before.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -13,6 +13,7 @@ use crate::Failure;
 pub(crate) struct Address {
     authority: String,
     path: String,
+    offer: &'static str,
 }
 
 impl std::str::FromStr for Address {
@@ -26,11 +27,16 @@ impl std::str::FromStr for Address {
         };
         let has_port = host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
         let authority = if has_port { host.to_owned() } else { format!("{host}:80") };
-        Ok(Self { authority, path: path.to_owned() })
+        Ok(Self { authority, path: path.to_owned(), offer: "" })
     }
 }
 
 impl Address {
+    /// Has compression offered, and insisted on.
+    pub(crate) fn with_deflate(self) -> Self {
+        Self { offer: DEFLATE_OFFER, ..self }
+    }
+
     /// Opens a websocket; returns what the relay sent behind its answer, too.
     pub(crate) fn open(&self) -> Result<(TcpStream, Vec<u8>), Failure> {
         let address = self
@@ -43,8 +49,8 @@ impl Address {
         socket.set_nodelay(true)?;
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-            self.path, self.authority
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+            self.path, self.authority, self.offer
         );
         socket.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
@@ -62,6 +68,10 @@ impl Address {
         if !answer.starts_with(b"HTTP/1.1 101") {
             let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
             return Err(format!("no upgrade: {}", String::from_utf8_lossy(line)).into());
+        }
+        let has_terms = memchr::memmem::find(&answer[..end], TAKES_NOTHING_OVER).is_some();
+        if !self.offer.is_empty() && !has_terms {
+            return Err("the relay does not compress, or keeps a context for each client".into());
         }
         Ok((socket, answer.split_off(end)))
     }
@@ -101,11 +111,18 @@ fn write_frame(out: &mut Vec<u8>, opcode: u8, parts: &[&[u8]]) {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
     /// A whole message.
-    Message(&'a [u8]),
+    Message {
+        /// The payload.
+        payload: &'a [u8],
+        /// Whether it is compressed.
+        is_deflated: bool,
+    },
     /// A piece of a message; more follows unless it is the last.
     Piece {
         /// The payload.
         payload: &'a [u8],
+        /// Whether the message that it begins is compressed; a later piece does not say so.
+        is_deflated: bool,
         /// Whether the message is complete with it.
         is_last: bool,
     },
@@ -129,21 +146,26 @@ pub(crate) fn read_frame(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let end = header.checked_add(length)?;
     let payload = bytes.get(header..end)?;
     let is_last = first & FINAL != 0;
+    let is_deflated = first & DEFLATED != 0;
     let frame = match first & 0x0f {
-        TEXT | BINARY if is_last => Frame::Message(payload),
+        TEXT | BINARY if is_last => Frame::Message { payload, is_deflated },
         8 => Frame::Close,
         9 => Frame::Ping(payload),
         PONG => Frame::Pong,
-        _ => Frame::Piece { payload, is_last },
+        _ => Frame::Piece { payload, is_deflated, is_last },
     };
     Some((frame, end))
 }
 
 const FINAL: u8 = 0x80;
+const DEFLATED: u8 = 0x40;
 const MASKED: u8 = 0x80;
 const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const PONG: u8 = 10;
+const DEFLATE_OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; \
+    server_no_context_takeover; client_no_context_takeover\r\n";
+const TAKES_NOTHING_OVER: &[u8] = b"server_no_context_takeover";
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
@@ -176,15 +198,19 @@ mod tests {
             for cut in [0, 1, frame.len() - 1] {
                 assert_eq!(read_frame(&frame[..cut]), None, "{length} bytes cut at {cut}");
             }
-            assert_eq!(read_frame(&frame), Some((Frame::Message(&payload[..]), frame.len())));
+            let message = Frame::Message { payload: &payload[..], is_deflated: false };
+            assert_eq!(read_frame(&frame), Some((message, frame.len())));
         }
     }
 
     #[test]
     fn pieces_and_control_frames_are_told_apart() {
         let check = |bytes: &[u8], frame| assert_eq!(read_frame(bytes), Some((frame, bytes.len())));
-        check(&[0x01, 1, b'a'], Frame::Piece { payload: b"a", is_last: false });
-        check(&[0x80, 1, b'b'], Frame::Piece { payload: b"b", is_last: true });
+        let piece = |payload, is_deflated, is_last| Frame::Piece { payload, is_deflated, is_last };
+        check(&[0x01, 1, b'a'], piece(b"a", false, false));
+        check(&[0x41, 1, b'a'], piece(b"a", true, false));
+        check(&[0x80, 1, b'b'], piece(b"b", false, true));
+        check(&[0xc1, 1, 0], Frame::Message { payload: &[0], is_deflated: true });
         check(&[0x89, 1, b'p'], Frame::Ping(b"p"));
         check(&[0x8a, 0], Frame::Pong);
         check(&[0x88, 2, 3, 0xe8], Frame::Close);
