@@ -11,7 +11,7 @@
 //! | 3 work that joins the halls | [`query`]: filters to events; [`ingest`]: verified events to committed ones |
 //! | 2 halls | [`store`]: log, overlay, blocks; [`fanout`]: the ring, subscriptions by what they ask for |
 //! | 1 the protocol's nouns | [`nostr`]: events, filters, messages; [`reconcile`]: NIP-77; both pure |
-//! | 0 ground | [`limits`] [`clock`] [`hex`] [`seq`] [`mailbox`] [`metrics`] [`sys`] |
+//! | 0 ground | [`limits`] [`clock`] [`deflate`] [`hex`] [`seq`] [`mailbox`] [`metrics`] [`sys`] |
 //!
 //! # Threads
 //!

@@ -89,9 +89,9 @@ settings! {
         max_connections: u64 = 10_000;
 
         /// What is compressed for clients that offer it, as browsers do (permessage-deflate).
-        /// "live": new events, each once for all its subscribers. "all": stored events too, which
-        /// makes queries cost several times as much CPU. "off": nothing. A connection takes no
-        /// memory for it.
+        /// "live": new events that go to many, each once for all of them, which costs next to
+        /// nothing. "all": every event, stored ones too, which makes a query cost ten times as much
+        /// CPU and more. "off": nothing, and no compressed messages are taken either.
         #[key(unit = "", range = Range::OneOf(&["off", "live", "all"]), reload = No)]
         compression: Compression = Compression::Live;
     }

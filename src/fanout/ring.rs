@@ -40,13 +40,18 @@ impl Published {
         Published { seq, event, json, deflated: OnceLock::new() }
     }
 
+    /// Returns whether the event has been compressed.
+    pub fn is_deflated(&self) -> bool {
+        self.deflated.get().is_some()
+    }
+
     /// Returns what follows `["EVENT","...",` in a message with this event, compressed by itself;
     /// nothing if that does not pay.
     ///
     /// Who asks first compresses it for all. Two cores may do so at the same time, and one of the
     /// results stays: so no core ever waits for another.
     pub fn deflated(&self, deflater: &mut Deflater) -> Option<&[u8]> {
-        if self.deflated.get().is_none() {
+        if !self.is_deflated() {
             let mut blocks = Vec::new();
             deflater.append(&[&self.json, b"]"], &mut blocks);
             let is_shorter = blocks.len() + STORED_HEADER_BYTES <= self.json.len();
@@ -347,7 +352,9 @@ mod tests {
     fn an_event_is_compressed_once_and_only_if_that_is_shorter() {
         let (mut one, mut other) = (Deflater::default(), Deflater::default());
         let batch = batch(1..2, 1_000);
+        assert!(!batch[0].is_deflated());
         let blocks = batch[0].deflated(&mut one).expect("spaces compress well");
+        assert!(batch[0].is_deflated());
         assert!(std::ptr::eq(blocks, batch[0].deflated(&mut other).expect("kept")));
         let text = Inflater::default().inflate(blocks, 1_001).expect("whole").to_vec();
         assert_eq!(text, [&batch[0].json[..], b"]"].concat());

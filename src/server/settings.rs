@@ -41,9 +41,9 @@ pub struct ServerSettings {
 pub enum Compression {
     /// None, not even from clients.
     Off,
-    /// Live events: each is compressed once, whoever it goes to.
+    /// Live events that go to many: each is compressed once for all.
     Live,
-    /// Stored events too: each for each answer.
+    /// Every event, stored ones for each answer again.
     All,
 }
 

@@ -29,7 +29,19 @@ impl Client {
     fn connect(relay: &Relay) -> Client {
         let (socket, terms) = upgrade(relay, OFFER);
         assert_eq!(terms.as_deref(), Some(TERMS));
-        Client(socket)
+        let mut client = Client(socket);
+        let (came, greeting) = client.hear();
+        assert_eq!((came, &greeting[0]), (Came::Plain, &json!("AUTH")));
+        client
+    }
+
+    #[track_caller]
+    fn hear_eose(&mut self, subscription: &str) {
+        let (came, message) = self.hear();
+        assert_eq!(
+            (came, &message[0], &message[1]),
+            (Came::Plain, &json!("EOSE"), &json!(subscription))
+        );
     }
 
     fn say(&mut self, message: &Value) {
@@ -95,14 +107,14 @@ fn note(content: &str) -> Event {
 
 #[test]
 fn a_live_event_comes_compressed_and_is_the_same_as_plain() {
-    let relay = Relay::start();
+    let relay = Relay::start_with(&["server.compression=all"]);
     let mut clients = [Client::connect(&relay), Client::connect(&relay)];
     let mut plain = relay.connect();
     plain.stored("plain", &[json!({})]);
     let names = ["one \"quoted\" \u{20ac}", &"n".repeat(64)];
     for (client, name) in clients.iter_mut().zip(names) {
         client.say(&json!(["REQ", name, {"kinds": [1]}]));
-        assert_eq!(client.hear(), (Came::Plain, json!(["EOSE", name])));
+        client.hear_eose(name);
     }
     let long = "a long one, a long one ".repeat(3_000);
     for content in ["", "short", "\u{1f600} \"\\\n", &long] {
@@ -111,6 +123,28 @@ fn a_live_event_comes_compressed_and_is_the_same_as_plain() {
         assert_eq!(plain.live("plain"), event);
         for (client, name) in clients.iter_mut().zip(names) {
             assert_eq!(client.hear(), (Came::Deflated, json!(["EVENT", name, event.json()])));
+        }
+    }
+}
+
+#[test]
+fn by_default_a_live_event_is_compressed_if_it_goes_to_many() {
+    // One core, so that all subscribers are the same one's.
+    let relay = Relay::start_with(&["server.threads=1"]);
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::connect(&relay)).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        // All follow the first author, few the other.
+        let authors: Vec<_> = (1..=if number < 3 { 2 } else { 1 }).map(key).collect();
+        let authors: Vec<&str> = authors.iter().map(|key| key.public()).collect();
+        client.say(&json!(["REQ", "live", {"authors": authors}]));
+        client.hear_eose("live");
+    }
+    let (to_all, to_few) = (note("to all"), key(2).note("to few", 1_700_000_000));
+    relay.connect().publish_all([&to_all, &to_few]);
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.hear(), (Came::Deflated, json!(["EVENT", "live", to_all.json()])));
+        if number < 3 {
+            assert_eq!(client.hear(), (Came::Plain, json!(["EVENT", "live", to_few.json()])));
         }
     }
 }
@@ -132,7 +166,7 @@ fn stored_events_are_compressed_if_the_relay_is_told_so() {
             event.assert_genuine();
             assert_eq!(event.id, id);
         }
-        assert_eq!(client.hear(), (Came::Plain, json!(["EOSE", "all"])));
+        client.hear_eose("all");
         assert_eq!(relay.connect().stored("plain", &[json!({})]).len(), 50);
     }
 }
@@ -175,9 +209,9 @@ fn compressed_fragments_and_plain_messages_are_understood() {
     client.0.send_frame(0x00, Mask::Yes, b"");
     client.0.send_frame(FIN, Mask::Yes, rest);
     assert_eq!(client.0.read_frame(), Frame::Data(10, b"between".to_vec()));
-    assert_eq!(client.hear(), (Came::Plain, json!(["EOSE", "parts"])));
+    client.hear_eose("parts");
     client.0.send_frame(FIN | TEXT, Mask::Yes, b"[\"REQ\",\"plain\",{\"limit\":0}]");
-    assert_eq!(client.hear(), (Came::Plain, json!(["EOSE", "plain"])));
+    client.hear_eose("plain");
     client.0.send_frame(FIN | DEFLATED, Mask::Yes, &deflate(b""));
     assert_eq!(client.hear().1[0], "NOTICE");
 }
@@ -206,6 +240,6 @@ fn damaged_messages_bombs_and_misplaced_bits_end_the_connection_by_their_code() 
     let largest = [&b"[\"REQ\",\"large\",{\"limit\":0}"[..], &[b' '; 65_509], b"]"].concat();
     assert_eq!(largest.len(), 65_536);
     client.0.send_frame(FIN | DEFLATED, Mask::Yes, &deflate(&largest));
-    assert_eq!(client.hear(), (Came::Plain, json!(["EOSE", "large"])));
+    client.hear_eose("large");
     relay.assert_serving();
 }
