@@ -289,7 +289,9 @@ impl Items for TimeTree<'_> {
     }
 
     fn sum(&mut self, begin: usize, end: usize) -> Result<Sum, TreeError> {
-        Ok(self.up_to(end)? - self.up_to(begin)?)
+        // In this order what is read for the end serves the range that begins there.
+        let before = self.up_to(begin)?;
+        Ok(self.up_to(end)? - before)
     }
 }
 
