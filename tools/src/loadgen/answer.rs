@@ -37,6 +37,13 @@ pub(crate) enum Answer<'a> {
         /// How many.
         count: u64,
     },
+    /// The relay's side of a reconciliation.
+    Reconciliation {
+        /// The reconciliation.
+        subscription: &'a [u8],
+        /// The message in hex.
+        message: &'a [u8],
+    },
     /// A complaint to nobody in particular.
     Notice(&'a [u8]),
     /// Anything else.
@@ -57,7 +64,10 @@ impl<'a> Answer<'a> {
             b"EVENT" => Answer::Event { subscription: subject, text },
             b"EOSE" => Answer::Eose(subject),
             b"OK" => Answer::Ok { id: subject, is_accepted: is_true(rest)?, reason: reason() },
-            b"CLOSED" => Answer::Closed { subscription: subject, reason: reason() },
+            b"NEG-MSG" => {
+                Answer::Reconciliation { subscription: subject, message: string(rest)?.0 }
+            }
+            b"CLOSED" | b"NEG-ERR" => Answer::Closed { subscription: subject, reason: reason() },
             b"COUNT" => Answer::Count { subscription: subject, count: count(rest)? },
             b"NOTICE" => Answer::Notice(subject),
             _ => return None,
@@ -128,6 +138,14 @@ mod tests {
             Answer::Closed { subscription: b"s", reason: b"error: no" },
         );
         check(r#"["COUNT","s",{"count":42}]"#, Answer::Count { subscription: b"s", count: 42 });
+        check(
+            r#"["NEG-MSG","s","6100"]"#,
+            Answer::Reconciliation { subscription: b"s", message: b"6100" },
+        );
+        check(
+            r#"["NEG-ERR","s","blocked: no"]"#,
+            Answer::Closed { subscription: b"s", reason: b"blocked: no" },
+        );
         check(r#"["NOTICE","oh"]"#, Answer::Notice(b"oh"));
         check(r#"["AUTH","challenge"]"#, Answer::Other);
         for broken in ["", "[", "[\"", r#"["OK"#, r#"["OK","a"]"#, r#"["OK","a","#, "\"\\"] {

@@ -81,6 +81,11 @@ enum Scenario {
         #[command(flatten)]
         query: Query,
     },
+    /// Reconcile stored events with clients that have none or others (NIP-77)
+    Negentropy {
+        #[command(flatten)]
+        query: Query,
+    },
     /// Publish new events to many subscribers
     Fanout {
         #[arg(long, default_value_t = 1_000)]
@@ -255,6 +260,10 @@ impl Session<'_> {
                 let shapes = shapes::counts(&self.material()?.facts, self.arguments.seed);
                 self.ask(&shapes, &query.asking(Verb::Count, rate));
             }
+            Scenario::Negentropy { query } => {
+                let shapes = shapes::reconciliations(&self.material()?.facts, self.arguments.seed);
+                self.ask(&shapes, &query.asking(Verb::Reconcile, rate));
+            }
             Scenario::Fanout { subscribers, count, burst } => {
                 let rate = if *burst { None } else { Some(rate.unwrap_or(LIVE_RATE)) };
                 self.broadcast(*subscribers, Audience::All, *count, rate);
@@ -294,6 +303,8 @@ impl Session<'_> {
         self.ask(&shapes, &query.asking(Verb::Req, None));
         let shapes = shapes::counts(&material.facts, self.arguments.seed);
         self.ask(&shapes, &query.asking(Verb::Count, None));
+        let shapes = shapes::reconciliations(&material.facts, self.arguments.seed);
+        self.ask(&shapes, &query.asking(Verb::Reconcile, None));
         self.broadcast(1_000, Audience::All, 250, Some(LIVE_RATE));
         self.broadcast(1_000, Audience::Few(10), 250, Some(LIVE_RATE));
         self.broadcast(1_000, Audience::All, 250, None);

@@ -1,4 +1,4 @@
-//! REQ and COUNT: queries of one shape, one after the other in so many slots.
+//! REQ, COUNT and NEG-OPEN: queries of one shape, one after the other in so many slots.
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,28 @@ pub(crate) enum Verb {
     Req,
     /// COUNT, ended by its answer.
     Count,
+    /// NEG-OPEN, ended by the first answer.
+    Reconcile,
+}
+
+impl Verb {
+    /// What comes before the name of a query.
+    fn opening(self) -> &'static [u8] {
+        match self {
+            Verb::Req => b"[\"REQ\",\"",
+            Verb::Count => b"[\"COUNT\",\"",
+            Verb::Reconcile => b"[\"NEG-OPEN\",\"",
+        }
+    }
+
+    /// What comes before the name of a query that is still open after its answer, to close it.
+    fn closing(self) -> Option<&'static [u8]> {
+        match self {
+            Verb::Req => Some(b"[\"CLOSE\",\""),
+            Verb::Count => None,
+            Verb::Reconcile => Some(b"[\"NEG-CLOSE\",\""),
+        }
+    }
 }
 
 /// Asks queries of one shape, and measures what it takes.
@@ -43,6 +65,7 @@ pub(crate) fn ask(target: &Target, shape: &Shape, asking: &Asking) -> Result<Row
     run.drive(target, &mut client)?;
     let mut row = meter.row(shape.name, run.latencies.count())?;
     row.latencies = run.latencies.quantiles();
+    row.answer_bytes = (asking.verb == Verb::Reconcile).then_some(run.answer_bytes);
     row.events = (asking.verb == Verb::Req).then_some(run.events);
     run.judge(&mut row);
     Ok(row)
@@ -57,7 +80,10 @@ struct Run<'a> {
     slots: Vec<Slot>,
     free: Vec<usize>,
     latencies: Latencies,
+    /// Events, or reconciliations that found a difference.
     events: u64,
+    /// Of reconciliations.
+    answer_bytes: u64,
     /// The last answer to COUNT.
     count: Option<u64>,
     refused: u64,
@@ -91,6 +117,7 @@ impl<'a> Run<'a> {
             slots,
             latencies: Latencies::new(asking.rate)?,
             events: 0,
+            answer_bytes: 0,
             count: None,
             refused: 0,
             reason: None,
@@ -131,22 +158,20 @@ impl<'a> Run<'a> {
             let filters = &self.shape.examples[self.place % self.shape.examples.len()];
             self.place += 1;
             let name = slot.name.as_bytes();
-            if slot.is_open {
-                client.push(slot.connection, &[b"[\"CLOSE\",\"", name, b"\"]"]);
+            let verb = self.asking.verb;
+            if let (true, Some(closing)) = (slot.is_open, verb.closing()) {
+                client.push(slot.connection, &[closing, name, b"\"]"]);
             }
-            let verb: &[u8] = match self.asking.verb {
-                Verb::Req => b"[\"REQ\",\"",
-                Verb::Count => b"[\"COUNT\",\"",
-            };
-            client.push(slot.connection, &[verb, name, b"\",", filters.as_bytes(), b"]"]);
+            client.push(slot.connection, &[verb.opening(), name, b"\",", filters.as_bytes(), b"]"]);
             slot.due = Some(due);
-            slot.is_open = self.asking.verb == Verb::Req;
+            slot.is_open = verb.closing().is_some();
         }
     }
 
     fn close_all(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let Some(closing) = self.asking.verb.closing() else { return Ok(()) };
         for slot in self.slots.iter_mut().filter(|slot| slot.is_open) {
-            client.push(slot.connection, &[b"[\"CLOSE\",\"", slot.name.as_bytes(), b"\"]"]);
+            client.push(slot.connection, &[closing, slot.name.as_bytes(), b"\"]"]);
             slot.is_open = false;
         }
         client.flush()
@@ -158,6 +183,12 @@ impl<'a> Run<'a> {
             Answer::Eose(subscription) => self.end(subscription),
             Answer::Count { subscription, count } => {
                 self.count = Some(count);
+                self.end(subscription);
+            }
+            Answer::Reconciliation { subscription, message } => {
+                // The version alone says that nothing differs.
+                self.events += u64::from(message.len() > 2);
+                self.answer_bytes += text.len() as u64;
                 self.end(subscription);
             }
             Answer::Closed { subscription, reason } => {
@@ -192,9 +223,10 @@ impl<'a> Run<'a> {
         row.notes.extend(self.reason);
         row.notes.extend(self.count.map(|count| format!("counted {count}")));
         // Some of what is asked for has been deleted or replaced.
-        let is_empty = self.asking.verb == Verb::Req && self.events * 2 < self.latencies.count();
+        let is_empty = self.asking.verb != Verb::Count && self.events * 2 < self.latencies.count();
         if is_empty && self.shape.answer == Expected::Events {
-            row.faults.push(format!("{} events in all", self.events));
+            let what = if self.asking.verb == Verb::Req { "events" } else { "differences" };
+            row.faults.push(format!("{} {what} in all", self.events));
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Row {
     pub(crate) latencies: Option<Quantiles>,
     /// Events received.
     pub(crate) events: Option<u64>,
+    /// Bytes of answers that are no events.
+    pub(crate) answer_bytes: Option<u64>,
     /// Memory of the relay's own.
     pub(crate) memory_bytes: Option<u64>,
     /// What one unit has added to it.
@@ -76,6 +78,7 @@ impl Row {
             "latency_p99_secs": seconds(|it| it.p99),
             "latency_max_secs": seconds(|it| it.most),
             "events": self.events,
+            "answer_bytes": self.answer_bytes.map(|it| self.per_unit(it as f64)),
             "disk_bytes": self.written_bytes(),
             "memory_bytes": self.memory_bytes,
             "memory_bytes_each": self.memory_bytes_each,
@@ -111,6 +114,9 @@ impl fmt::Display for Row {
         write!(f, "{:>8}", cell(self.events.map(|it| self.per_unit(it as f64)), 1))?;
         write!(f, "{:>9}", cell(self.written_bytes().map(|it| it / 1024.0), 1))?;
         write!(f, "{:>9}", cell(self.memory_bytes.map(|it| it as f64 / 1_048_576.0), 1))?;
+        if let Some(bytes) = self.answer_bytes {
+            write!(f, "  {:.1} KB answered", self.per_unit(bytes as f64) / 1024.0)?;
+        }
         for note in &self.notes {
             write!(f, "  {note}")?;
         }

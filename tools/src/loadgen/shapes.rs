@@ -10,7 +10,7 @@ use super::material::Facts;
 /// A kind of query.
 pub(crate) struct Shape {
     pub(crate) name: &'static str,
-    /// Examples: the filters of a REQ or COUNT as JSON, separated by commas.
+    /// Examples: what follows the name in a REQ, COUNT or NEG-OPEN.
     pub(crate) examples: Vec<String>,
     /// Whether examples are about events that are stored.
     pub(crate) answer: Expected,
@@ -45,6 +45,21 @@ pub(crate) fn counts(facts: &Facts, seed: u64) -> Vec<Shape> {
         shape("COUNT notes of 500 authors", || {
             format!(r#"{{"authors":{},"kinds":[1]}}"#, ask.readers_follows(500))
         }),
+    ]
+}
+
+/// Reconciliations (NIP-77) by a client that has nothing, and by one that has something else.
+pub(crate) fn reconciliations(facts: &Facts, seed: u64) -> Vec<Shape> {
+    let mut ask = Ask { facts, rng: Rng::with_seed(seed) };
+    let mut author = || {
+        let place = ask.rng.usize(0..20.min(facts.authors.len()));
+        format!(r#"{{"authors":["{}"]}}"#, facts.authors[place].0)
+    };
+    vec![
+        shape("NEG-OPEN all, having nothing", || format!(r#"{{}},"{NOTHING}""#)),
+        shape("NEG-OPEN all, having others", || format!(r#"{{}},"{OTHERS}""#)),
+        shape("NEG-OPEN an author, having nothing", || format!(r#"{},"{NOTHING}""#, author())),
+        shape("NEG-OPEN an author, having others", || format!(r#"{},"{OTHERS}""#, author())),
     ]
 }
 
@@ -255,6 +270,11 @@ fn list_of<T: Display>(items: impl Iterator<Item = T>) -> String {
 /// Examples of each shape; a client goes round them.
 const EXAMPLES: usize = 200;
 const DAY: u64 = 86_400;
+/// Version 1 of the protocol; up to infinity, a list of no ids. The answer lists the relay's.
+const NOTHING: &str = "6100000200";
+/// Version 1 of the protocol; up to infinity, a fingerprint that no set has. The answer has the
+/// relay's fingerprints of some parts.
+const OTHERS: &str = "61000001a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7a7";
 
 #[cfg(test)]
 mod tests {
