@@ -5,9 +5,11 @@
 //! sessions or the store: what a match leads to is decided above.
 
 mod index;
+mod published;
 mod ring;
 mod subscription;
 
 pub use index::SubscriptionIndex;
-pub use ring::{Consumer, Next, Producer, Published, Ring, RingLimits, Waker, ring};
+pub use published::Published;
+pub use ring::{Consumer, Next, Producer, Ring, RingLimits, Waker, ring};
 pub use subscription::SubKey;

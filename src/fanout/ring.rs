@@ -10,57 +10,12 @@
 //! waker. Per consumer: one acquire load when there is nothing, one guarded pointer load otherwise.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 
-use crate::deflate::{Deflater, STORED_HEADER_BYTES};
-use crate::nostr::Event;
-use crate::seq::Seq;
-
-/// An event whose commit has returned (I3), with the JSON text every delivery shares.
-#[derive(Debug)]
-pub struct Published {
-    /// The commit order of the event; [`Seq::ZERO`] for an ephemeral one, which is not stored.
-    pub seq: Seq,
-    /// The event, for matching.
-    pub event: Event,
-    /// The event as compact JSON, rendered once for all subscribers.
-    pub json: Vec<u8>,
-    /// The JSON with the bracket that ends its message, compressed; nothing if that is no shorter.
-    deflated: OnceLock<Option<Box<[u8]>>>,
-}
-
-impl Published {
-    /// Renders an event for its subscribers.
-    pub fn new(seq: Seq, event: Event) -> Published {
-        let mut json = Vec::with_capacity(event.view().json_len());
-        event.view().write_json(&mut json);
-        Published { seq, event, json, deflated: OnceLock::new() }
-    }
-
-    /// Returns whether the event has been compressed.
-    pub fn is_deflated(&self) -> bool {
-        self.deflated.get().is_some()
-    }
-
-    /// Returns what follows `["EVENT","...",` in a message with this event, compressed by itself;
-    /// nothing if that does not pay.
-    ///
-    /// Who asks first compresses it for all. Two cores may do so at the same time, and one of the
-    /// results stays: so no core ever waits for another.
-    pub fn deflated(&self, deflater: &mut Deflater) -> Option<&[u8]> {
-        if !self.is_deflated() {
-            let mut blocks = Vec::new();
-            deflater.append(&[&self.json, b"]"], &mut blocks);
-            let is_shorter = blocks.len() + STORED_HEADER_BYTES <= self.json.len();
-            // It fails if another core was faster.
-            let _ = self.deflated.set(is_shorter.then(|| blocks.into_boxed_slice()));
-        }
-        self.deflated.get()?.as_deref()
-    }
-}
+use super::published::Published;
 
 /// Wakes one consumer; it must be cheap, never block and may be called more often than needed.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
@@ -226,12 +181,7 @@ impl Shared {
 }
 
 fn batch_bytes(batch: &[Published]) -> usize {
-    let bytes = |it: &Published| {
-        // Compressed, it is at most as long again.
-        let texts = it.json.capacity() + it.json.len();
-        size_of::<Published>() - size_of::<Event>() + it.event.memory_bytes() + texts
-    };
-    batch.iter().map(bytes).sum()
+    batch.iter().map(Published::memory_bytes).sum()
 }
 
 #[cfg(test)]
@@ -239,7 +189,8 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::deflate::Inflater;
+    use crate::nostr::Event;
+    use crate::seq::Seq;
 
     const ROOMY: usize = 1 << 30;
 
@@ -348,23 +299,6 @@ mod tests {
         });
     }
 
-    #[test]
-    fn an_event_is_compressed_once_and_only_if_that_is_shorter() {
-        let (mut one, mut other) = (Deflater::default(), Deflater::default());
-        let batch = batch(1..2, 1_000);
-        assert!(!batch[0].is_deflated());
-        let blocks = batch[0].deflated(&mut one).expect("spaces compress well");
-        assert!(batch[0].is_deflated());
-        assert!(std::ptr::eq(blocks, batch[0].deflated(&mut other).expect("kept")));
-        let text = Inflater::default().inflate(blocks, 1_001).expect("whole").to_vec();
-        assert_eq!(text, [&batch[0].json[..], b"]"].concat());
-        let mut random = fastrand::Rng::with_seed(1);
-        let json = (0..1_000).map(|_| random.u8(..)).collect();
-        let noise = Published { json, ..Published::new(Seq(1), event()) };
-        assert_eq!(noise.deflated(&mut one), None);
-        assert_eq!(noise.deflated(&mut one), None);
-    }
-
     fn take(consumer: &mut Consumer) -> Option<Vec<u64>> {
         match consumer.next() {
             Next::Batch(batch) => Some(batch.iter().map(|it| it.seq.0).collect()),
@@ -374,11 +308,10 @@ mod tests {
     }
 
     fn batch(seqs: std::ops::Range<u64>, json_bytes: usize) -> Arc<[Published]> {
-        let published = |seq| Published {
-            seq: Seq(seq),
-            event: event(),
-            json: vec![b' '; json_bytes],
-            deflated: OnceLock::new(),
+        let published = |seq| {
+            let mut published = Published::new(Seq(seq), event());
+            published.json = vec![b' '; json_bytes];
+            published
         };
         seqs.map(published).collect()
     }

@@ -15,7 +15,8 @@ extern crate std as real;
 #[path = "../../src/fanout/ring.rs"]
 mod ring;
 
-pub use ring::{Consumer, Next, Producer, Published, Ring, RingLimits, Waker, ring};
+pub use published::Published;
+pub use ring::{Consumer, Next, Producer, Ring, RingLimits, Waker, ring};
 pub use slot::ArcSwapOption;
 
 /// What the ring takes from `std::sync`.
@@ -33,32 +34,19 @@ pub mod collections {
     pub use real::collections::VecDeque;
 }
 
-/// What the ring takes from `crate::seq`.
-pub mod seq {
-    /// A position in commit order.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Seq(pub u64);
-}
-
-/// What the ring takes from `crate::nostr`.
-pub mod nostr {
-    /// An event without anything.
+mod published {
+    /// An event of which the ring asks nothing but its size.
     #[derive(Debug)]
-    pub struct Event;
+    pub struct Published {
+        /// What tells it from others.
+        pub seq: u64,
+    }
 
-    impl Event {
-        /// Returns nothing: batches are told by their seq.
+    impl Published {
+        /// Returns its size.
         pub fn memory_bytes(&self) -> usize {
-            0
+            size_of::<Published>()
         }
-
-        /// Returns what can be rendered.
-        pub fn view(&self) -> &Event {
-            self
-        }
-
-        /// Renders nothing.
-        pub fn write_json(&self, _out: &mut Vec<u8>) {}
     }
 }
 
