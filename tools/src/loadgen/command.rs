@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::fanout::{self, Audience, Broadcast};
+use super::files::{Check, Files};
 use super::idle::{self, Idling};
 use super::material::Material;
 use super::process::{Process, Usage};
@@ -116,6 +117,8 @@ enum Scenario {
         #[arg(long, default_value_t = 0)]
         count: usize,
     },
+    /// Import the events into empty stores and export them, by the relay's own commands
+    Files(Commands),
     /// Fill an empty relay with the events, then run everything
     All {
         /// The relay has the events already
@@ -128,6 +131,17 @@ enum Scenario {
         #[arg(long, default_value_t = 9_000)]
         connections: usize,
     },
+}
+
+/// Where the relay's own commands are, and where they work.
+#[derive(clap::Args)]
+struct Commands {
+    /// The relay's binary
+    #[arg(long)]
+    relay: PathBuf,
+    /// Where the stores are made for a while; this folder's disk is part of what is measured
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    folder: PathBuf,
 }
 
 /// How to ask queries.
@@ -275,6 +289,7 @@ impl Session<'_> {
             Scenario::Idle { connections, subscriptions, count } => {
                 self.idle(*connections, *subscriptions, *count);
             }
+            Scenario::Files(commands) => self.files(commands)?,
             Scenario::All { filled, period, connections } => {
                 self.all(*filled, *period, *connections)?;
             }
@@ -329,6 +344,27 @@ impl Session<'_> {
             let publishing = Publishing { work, places, in_flight, connections, rate, answers };
             self.publish(material, &publishing);
         }
+    }
+
+    fn files(&mut self, commands: &Commands) -> Result<(), Failure> {
+        let folder = tempfile::tempdir_in(std::path::absolute(&commands.folder)?)?;
+        let relay = commands.relay.canonicalize().map_err(|error| {
+            format!("expected the relay's binary at {}: {error}", commands.relay.display())
+        })?;
+        let events = self.arguments.events.as_deref().map(std::path::absolute).transpose()?;
+        // A file of events may be compressed, and need not be read here.
+        let material = match &events {
+            Some(_) => Material::default(),
+            None => self.material()?,
+        };
+        let files = Files::new(&relay, events.as_deref(), &material, folder.path())?;
+        for check in [Check::Verified, Check::Unverified] {
+            let row = files.import(check);
+            self.add("import", row.map(|row| vec![row]));
+        }
+        let row = files.export(Check::Verified);
+        self.add("export", row.map(|row| vec![row]));
+        Ok(())
     }
 
     fn material(&self) -> Result<Material, Failure> {

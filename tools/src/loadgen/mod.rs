@@ -6,6 +6,7 @@
 //!            inflate             compressed messages, each different one once
 //!  pace -> publish query fanout idle
 //!                                scenarios: who sends what when, and what must come back
+//!  files                         import and export, by the relay's own commands
 //!  process -> report             what it cost the relay's process; a table or JSON
 //! ```
 //!
@@ -17,6 +18,7 @@ mod answer;
 mod client;
 mod command;
 mod fanout;
+mod files;
 mod fresh;
 mod idle;
 mod inflate;

@@ -65,7 +65,7 @@ pub(crate) fn ask(target: &Target, shape: &Shape, asking: &Asking) -> Result<Row
     run.drive(target, &mut client)?;
     let mut row = meter.row(shape.name, run.latencies.count())?;
     row.latencies = run.latencies.quantiles();
-    row.answer_bytes = (asking.verb == Verb::Reconcile).then_some(run.answer_bytes);
+    row.output_bytes = (asking.verb == Verb::Reconcile).then_some(run.answer_bytes);
     row.events = (asking.verb == Verb::Req).then_some(run.events);
     run.judge(&mut row);
     Ok(row)

@@ -26,8 +26,12 @@ pub(crate) struct Row {
     pub(crate) latencies: Option<Quantiles>,
     /// Events received.
     pub(crate) events: Option<u64>,
-    /// Bytes of answers that are no events.
-    pub(crate) answer_bytes: Option<u64>,
+    /// Bytes of answers that are no events, or of a file.
+    pub(crate) output_bytes: Option<u64>,
+    /// What a store takes on the disk.
+    pub(crate) stored_bytes: Option<u64>,
+    /// What this machine could do at best.
+    pub(crate) limit_per_second: Option<f64>,
     /// Memory of the relay's own.
     pub(crate) memory_bytes: Option<u64>,
     /// What one unit has added to it.
@@ -52,7 +56,8 @@ impl Row {
         spent.map(|spent| self.per_unit(spent.cpu.as_secs_f64() * 1e6))
     }
 
-    fn rate(&self) -> f64 {
+    /// Units per second.
+    pub(crate) fn rate(&self) -> f64 {
         self.count as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
@@ -78,7 +83,9 @@ impl Row {
             "latency_p99_secs": seconds(|it| it.p99),
             "latency_max_secs": seconds(|it| it.most),
             "events": self.events,
-            "answer_bytes": self.answer_bytes.map(|it| self.per_unit(it as f64)),
+            "output_bytes": self.output_bytes.map(|it| self.per_unit(it as f64)),
+            "stored_bytes": self.stored_bytes.map(|it| self.per_unit(it as f64)),
+            "limit_per_second": self.limit_per_second,
             "disk_bytes": self.written_bytes(),
             "memory_bytes": self.memory_bytes,
             "memory_bytes_each": self.memory_bytes_each,
@@ -114,8 +121,11 @@ impl fmt::Display for Row {
         write!(f, "{:>8}", cell(self.events.map(|it| self.per_unit(it as f64)), 1))?;
         write!(f, "{:>9}", cell(self.written_bytes().map(|it| it / 1024.0), 1))?;
         write!(f, "{:>9}", cell(self.memory_bytes.map(|it| it as f64 / 1_048_576.0), 1))?;
-        if let Some(bytes) = self.answer_bytes {
-            write!(f, "  {:.1} KB answered", self.per_unit(bytes as f64) / 1024.0)?;
+        if let Some(bytes) = self.output_bytes {
+            write!(f, "  {:.1} KB out", self.per_unit(bytes as f64) / 1024.0)?;
+        }
+        if let Some(bytes) = self.stored_bytes {
+            write!(f, "  {:.0} B stored", self.per_unit(bytes as f64))?;
         }
         for note in &self.notes {
             write!(f, "  {note}")?;
