@@ -1,6 +1,11 @@
 //! The events that are measured with: a thousand bytes of JSON on average, validly signed.
 
+use std::collections::HashSet;
+use std::path::Path;
+
 use chappe::nostr::{Event, Keypair, Kind, PublicKey, Verified, Verifier};
+
+use super::Failure;
 
 /// Events of many authors, in order of time.
 pub(crate) struct Events {
@@ -35,6 +40,28 @@ impl Events {
         };
         let json = verified.iter().map(render).collect();
         Events { verified, json, authors }
+    }
+
+    /// Reads what [`Events::write`] wrote; ids are checked, signatures are not.
+    pub(crate) fn read(path: &Path) -> Result<Events, Failure> {
+        let mut events = Events { verified: Vec::new(), json: Vec::new(), authors: Vec::new() };
+        let mut known = HashSet::new();
+        let mut verifier = Verifier::new();
+        for line in std::fs::read(path)?.split(|byte| *byte == b'\n').filter(|it| !it.is_empty()) {
+            let event = Event::parse(line)?;
+            if known.insert(event.pubkey) {
+                events.authors.push(event.pubkey);
+            }
+            let verified = verifier.verify_id_only(event);
+            events.verified.push(verified.map_err(|(_, invalid)| invalid.to_string())?);
+            events.json.push(line.to_vec());
+        }
+        Ok(events)
+    }
+
+    /// Writes the events as JSON lines.
+    pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
+        Ok(std::fs::write(path, self.json.join(&b'\n'))?)
     }
 
     /// An event by number, going round.

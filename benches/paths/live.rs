@@ -38,8 +38,8 @@ pub(crate) fn measure(report: &mut Report, limits: &Limits, events: &Events) {
     }
 }
 
-/// Matches events against what 10,000 clients subscribe to.
-fn matching(report: &mut Report, events: &Events) {
+/// What 10,000 clients subscribe to.
+pub(crate) fn subscriptions(events: &Events) -> SubscriptionIndex {
     let mut rng = fastrand::Rng::with_seed(1);
     let mut index = SubscriptionIndex::new(1);
     for connection in 0..10_000 {
@@ -60,6 +60,12 @@ fn matching(report: &mut Report, events: &Events) {
         let key = SubKey { connection: connection as u32, subscription: 0 };
         index.insert(key, Arc::new([filter]));
     }
+    index
+}
+
+/// Matches events against what 10,000 clients subscribe to.
+fn matching(report: &mut Report, events: &Events) {
+    let mut index = subscriptions(events);
     let mut found = Vec::new();
     let mut place = 0;
     report.path("match against 10,000 subscriptions", None, None, || {

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 
 use chappe::net;
+use chappe::nostr::message::SubscriptionId;
 use chappe::nostr::{ClientMessage, Event, Filter, Verifier, message};
 
 use super::Failure;
@@ -49,15 +50,11 @@ pub(crate) fn measure(
         black_box(&out);
         1
     });
-    let id = message::SubscriptionId::new("home").ok_or("the name is not empty")?;
+    let id = SubscriptionId::new("home").ok_or("the name is not empty")?;
     report.path("frame a rendered event", Some(bytes), limits.memcpy(bytes), || {
         let json = &events.json[next() % events.json.len()];
         out.clear();
-        net::write_text_frame(&mut out, |out| {
-            message::write_event_prefix(out, &id);
-            out.extend_from_slice(json);
-            out.push(b']');
-        });
+        frame(&mut out, &id, json);
         black_box(&out);
         1
     });
@@ -68,4 +65,13 @@ pub(crate) fn measure(
         usize::from(Filter::parse(black_box(filter.as_bytes())).is_ok())
     });
     Ok(())
+}
+
+/// Writes what one subscriber gets of an event that is rendered for all.
+pub(crate) fn frame(out: &mut Vec<u8>, subscription: &SubscriptionId, json: &[u8]) {
+    net::write_text_frame(out, |out| {
+        message::write_event_prefix(out, subscription);
+        out.extend_from_slice(json);
+        out.push(b']');
+    });
 }
