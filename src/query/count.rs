@@ -106,7 +106,8 @@ fn count_one(
         return Ok(capped(0, rules));
     }
     let all = Filter { limit: None, ..filter.clone() };
-    let plan = candidates(&all).into_iter().find(|plan| plan.is_proof(&all));
+    let plan =
+        candidates(&all, |kind| snapshot.total(kind)).into_iter().find(|plan| plan.is_proof(&all));
     // Entries do not tell what has expired since the last sweep.
     let is_swept = snapshot.view().scan(Range::expiry(0, rules.now))?.next()?.is_none();
     let Some(plan) = plan.filter(|_| is_swept) else {

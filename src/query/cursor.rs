@@ -163,7 +163,7 @@ impl Cursor {
                     is_visible,
                     hidden_kinds: &self.hidden_kinds,
                 };
-                let race = self.race.get_or_insert_with(|| Race::new(filter));
+                let race = self.race.get_or_insert_with(|| Race::new(filter, view));
                 let found = if *steps == 0 { None } else { race.run(view, &task, steps)? };
                 let Some(found) = found else {
                     self.hits.extend(all.iter().map(|(hit, _)| *hit));

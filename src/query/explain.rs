@@ -53,7 +53,7 @@ pub fn explain(
     let limit = filter.limit.unwrap_or(limits.default_limit).min(limits.max_limit);
     let want = usize::try_from(limit).unwrap_or(usize::MAX);
     let task = Task { filter, seq_max: Seq::MAX, want, is_visible, hidden_kinds: &[] };
-    let mut race = Race::new(filter);
+    let mut race = Race::new(filter, &snapshot.view());
     let mut hits = 0;
     if want > 0 && !filter.matches_nothing() {
         let mut steps = u64::MAX;

@@ -34,7 +34,7 @@ pub(super) fn find_some(
         return Ok(Vec::new());
     }
     let task = Task { filter, seq_max: Seq::MAX, want, is_visible, hidden_kinds };
-    let mut race = Race::new(filter);
+    let mut race = Race::new(filter, &snapshot.view());
     loop {
         let mut steps = u64::MAX;
         if let Some(found) = race.run(&snapshot.view(), &task, &mut steps)? {

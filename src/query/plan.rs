@@ -1,6 +1,6 @@
 //! Plans: the ways in which the indexes could answer one filter.
 
-use crate::nostr::{Filter, KindClass, PublicKey, TagCondition, TagMode, Value};
+use crate::nostr::{Filter, Kind, KindClass, PublicKey, TagCondition, TagMode, Value};
 use crate::store::{Index, Range, StoreError, View};
 
 /// One way to answer a filter.
@@ -27,12 +27,16 @@ pub(super) enum Plan {
 
 /// Beyond this many ranges a plan is not tried: opening them would cost more than it could save.
 const RANGES_MAX: usize = 200_000;
+/// Reading an author's one event costs about as much as stepping over this many entries.
+const ENTRIES_PER_RANGE: usize = 70;
 /// Addresses are only tried while they are few.
 const ADDRESSES_MAX: usize = 2_000;
 
 /// Returns the plans that could answer a filter, the likeliest first: few ranges before many, and
 /// plans that must read the record of every entry last.
-pub(super) fn candidates(filter: &Filter) -> Vec<Plan> {
+///
+/// `total` tells how many living events there are of a kind.
+pub(super) fn candidates(filter: &Filter, total: impl Fn(u16) -> u64) -> Vec<Plan> {
     if filter.ids.is_some() {
         // Nothing else can touch less than the ids themselves.
         return vec![Plan::Ids];
@@ -70,7 +74,15 @@ pub(super) fn candidates(filter: &Filter) -> Vec<Plan> {
     let is_blind = !filter.tags.is_empty();
     let last = if is_blind { usize::MAX } else { 0 };
     match &filter.kinds {
-        Some(kinds) => plans.push((kinds.len().max(last), Plan::Kinds)),
+        Some(kinds) => {
+            // Of replaceable kinds each author has one event, so that few of many fit: there the
+            // kinds would be read to their end.
+            let is_scarce = kinds.iter().all(|kind| Kind(*kind).is_replaceable());
+            let entries = usize::try_from(kinds.iter().map(|kind| total(*kind)).sum::<u64>());
+            let first =
+                if is_scarce { entries.unwrap_or(usize::MAX) / ENTRIES_PER_RANGE } else { 0 };
+            plans.push((kinds.len().max(first).max(last), Plan::Kinds));
+        }
         None => plans.push((1.max(last), Plan::Time)),
     }
     plans.sort_by_key(|(ranges, _)| *ranges);
@@ -78,7 +90,7 @@ pub(super) fn candidates(filter: &Filter) -> Vec<Plan> {
 }
 
 fn is_address(filter: &Filter, condition: &TagCondition) -> bool {
-    let is_addressable = |kind: &u16| crate::nostr::Kind(*kind).class() == KindClass::Addressable;
+    let is_addressable = |kind: &u16| Kind(*kind).class() == KindClass::Addressable;
     condition.letter == b'd'
         && condition.mode == TagMode::Any
         && filter.kinds.as_ref().is_some_and(|kinds| kinds.iter().all(is_addressable))

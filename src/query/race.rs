@@ -45,8 +45,8 @@ const HANDICAPS_MAX: u32 = 3;
 
 impl Race {
     /// Returns a race of all plans that could answer a filter.
-    pub(super) fn new(filter: &Filter) -> Race {
-        Race::of(candidates(filter))
+    pub(super) fn new(filter: &Filter, view: &View<'_>) -> Race {
+        Race::of(candidates(filter, |kind| view.total(kind)))
     }
 
     /// Returns a race of the given plans.

@@ -299,3 +299,27 @@ fn an_addressable_event_is_found_by_each_of_its_d_values() {
         assert_eq!(find_all(&snapshot, &filter, &|_| true).unwrap().len(), 1, "{value}");
     }
 }
+
+#[test]
+fn profiles_are_read_by_author_where_the_kind_is_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let mut writer = Writer::new(store.clone());
+    let profile = |number: u32| {
+        let json = serde_json::json!({
+            "id": "0".repeat(64), "pubkey": format!("{number:08x}").repeat(8), "kind": 0, "tags": [],
+            "created_at": number, "content": "", "sig": "0".repeat(128),
+        });
+        let mut event = Event::parse(json.to_string().as_bytes()).unwrap();
+        event.id = crate::nostr::verify::event_id(&event.view());
+        Verifier::new().verify_id_only(event).unwrap()
+    };
+    writer.commit(&(0..5_000).map(profile).collect::<Vec<_>>(), 0).unwrap();
+    while writer.maintain(true).unwrap() {}
+    let authors: Vec<_> = (0..10).map(|number| format!("{number:08x}").repeat(8)).collect();
+    let filter = serde_json::json!({ "authors": authors, "kinds": [0] }).to_string();
+    let filter = Filter::parse(filter.as_bytes()).unwrap();
+    let report = explain(&store.snapshot().unwrap(), &filter, &LIMITS, &|_| true).unwrap();
+    assert_eq!(report.hits, 10);
+    assert!(report.plans.iter().map(|plan| plan.entries).sum::<u64>() < 100, "{report}");
+}

@@ -88,7 +88,7 @@ impl<'s> Snapshot<'s> {
 
     /// Returns how many living events there are of one kind.
     pub(crate) fn total(&self, kind: u16) -> u64 {
-        self.layers.totals.get(&kind).copied().unwrap_or(0)
+        self.view().total(kind)
     }
 
     /// Returns how many events wait in memory to be merged into the index blocks.
@@ -126,6 +126,11 @@ pub(crate) struct View<'t> {
 impl<'t> View<'t> {
     pub(super) fn new(store: &'t Store, txn: &'t RoTxn<'t>, layers: &'t Layers) -> View<'t> {
         View { store, txn, layers }
+    }
+
+    /// Returns how many living events there are of one kind.
+    pub(crate) fn total(&self, kind: u16) -> u64 {
+        self.layers.totals.get(&kind).copied().unwrap_or(0)
     }
 
     /// Returns the key of the store's tag hashes.
