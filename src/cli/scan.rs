@@ -8,7 +8,7 @@ use super::arguments::Common;
 use super::exit::Failure;
 use super::matching::{Lines, Walk, parse_filter, unexpired};
 use super::open::{now, open_existing};
-use super::output::{grouped, print, print_json, stdout};
+use super::output::{print, print_json, stdout};
 use crate::nostr::Filter;
 use crate::query::{self, QueryLimits};
 use crate::store::Store;
@@ -66,7 +66,7 @@ fn count(store: &Store, arguments: &Arguments) -> Result<(), Failure> {
     if arguments.json {
         return print_json(&serde_json::json!({ "count": count }));
     }
-    print(&format!("{}\n", grouped(count)))
+    print(&format!("{count}\n"))
 }
 
 fn plan(store: &Store, limits: QueryLimits, arguments: &Arguments) -> Result<(), Failure> {

@@ -330,7 +330,7 @@ impl State {
 
     /// A quiet store is merged when opening it again would otherwise take a while.
     fn is_worth_merging(&self) -> Result<bool, StoreError> {
-        const EVENTS_MIN: u64 = 1_000;
+        const EVENTS_MIN: u64 = 20_000;
         Ok(self.store.snapshot()?.unmerged() >= EVENTS_MIN)
     }
 }

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use heed::{PutFlags, RwTxn};
+use heed::{PutFlags, RoTxn, RwTxn};
 
 use super::block::{Block, cut, pack};
 use super::cells::Update;
@@ -50,6 +50,9 @@ impl Merge {
         let current = store.layers();
         let has_dead = !current.dead.is_empty() && entries_min == 1;
         if current.young.entries() < entries_min && !has_dead {
+            return Ok(None);
+        }
+        if entries_min > 1 && current.young.entries() < enough(store, &txn)? {
             return Ok(None);
         }
         let mut layers = Layers::clone(&current);
@@ -178,6 +181,21 @@ impl Merge {
         Ok(self.dead.is_empty())
     }
 }
+
+/// Returns how many entries make a merge worth its while: in a large store fewer would find nearly
+/// every one a block of its own, and each block is written whole.
+fn enough(store: &Store, txn: &RoTxn<'_>) -> Result<u64, StoreError> {
+    let mut blocks = 0;
+    for table in &store.tables().indexes {
+        blocks += table.len(txn)?;
+    }
+    Ok((blocks * ENTRIES_PER_BLOCK).min(ENTRIES_ENOUGH))
+}
+
+/// Entries woven into a block at once, on average, that are worth writing it.
+const ENTRIES_PER_BLOCK: u64 = 20;
+/// This many entries are always enough: about a hundred megabytes.
+const ENTRIES_ENOUGH: u64 = 3_000_000;
 
 /// The part of an index's entries that is woven in next.
 struct Window<'m> {
