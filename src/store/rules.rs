@@ -34,9 +34,9 @@ pub enum Outcome {
 #[derive(Debug)]
 pub(super) enum Decision {
     Refuse(Outcome),
-    /// Store it, and bury these events, each with its kind.
+    /// Store it, and bury these events.
     Store {
-        bury: Vec<(Seq, u16)>,
+        bury: Vec<Seq>,
     },
 }
 
@@ -71,11 +71,11 @@ pub(super) fn decide(
         find_covered(view, event, &mut bury)?;
     }
     if matches!(class, KindClass::Replaceable | KindClass::Addressable) {
-        for (seq, kind, is_newer) in versions(view, event, class)? {
+        for (seq, is_newer) in versions(view, event, class)? {
             if is_newer {
                 return Ok(Decision::Refuse(Outcome::Superseded));
             }
-            bury.push((seq, kind));
+            bury.push(seq);
         }
     }
     if event.kind == Kind::DELETION {
@@ -148,12 +148,12 @@ fn has_request(
     Ok(false)
 }
 
-/// Returns the stored versions of an event's address: seq, kind, and whether it wins over `event`.
+/// Returns the stored versions of an event's address: seq, and whether it wins over `event`.
 fn versions(
     view: &View<'_>,
     event: &EventRef<'_>,
     class: KindClass,
-) -> Result<Vec<(Seq, u16, bool)>, StoreError> {
+) -> Result<Vec<(Seq, bool)>, StoreError> {
     let range = address_range(view, event.kind, event.pubkey, event.identifier(), u64::MAX);
     let mut versions = Vec::new();
     let mut scan = view.scan(range)?;
@@ -165,7 +165,7 @@ fn versions(
         if is_same {
             // NIP-01: of two versions of the same second the lower id is kept.
             let is_newer = (stored.created_at, event.id) > (event.created_at, stored.id);
-            versions.push((found.seq(), stored.kind.0, is_newer));
+            versions.push((found.seq(), is_newer));
         }
     }
     Ok(versions)
@@ -190,7 +190,7 @@ fn address_range(
 fn find_targets(
     view: &View<'_>,
     request: &EventRef<'_>,
-    bury: &mut Vec<(Seq, u16)>,
+    bury: &mut Vec<Seq>,
 ) -> Result<(), StoreError> {
     for tag in request.tags() {
         match (tag.letter(), tag.value()) {
@@ -200,7 +200,7 @@ fn find_targets(
                     && !is_undeletable(target.kind)
                     && may_delete(request.pubkey, &target)
                 {
-                    bury.push((seq, target.kind.0));
+                    bury.push(seq);
                 }
             }
             (Some(b'a'), Some(Value::Text(address))) => {
@@ -217,7 +217,7 @@ fn find_addressed(
     view: &View<'_>,
     request: &EventRef<'_>,
     address: &[u8],
-    bury: &mut Vec<(Seq, u16)>,
+    bury: &mut Vec<Seq>,
 ) -> Result<(), StoreError> {
     let Some((kind, identifier)) = parse_address(address, request.pubkey) else { return Ok(()) };
     let hex_identifier = hex::decode_32(identifier);
@@ -230,7 +230,7 @@ fn find_addressed(
         text.clear();
         target.write_address(&mut text);
         if text == address && target.created_at <= request.created_at {
-            bury.push((found.seq(), target.kind.0));
+            bury.push(found.seq());
         }
     }
     Ok(())

@@ -62,7 +62,7 @@ pub(super) fn recipients<'e>(event: &EventRef<'e>) -> impl Iterator<Item = &'e P
 pub(super) fn find_covered(
     view: &View<'_>,
     request: &EventRef<'_>,
-    bury: &mut Vec<(Seq, u16)>,
+    bury: &mut Vec<Seq>,
 ) -> Result<(), StoreError> {
     let until = request.created_at;
     let mut scan = view.scan(Range::author_to_kind(request.pubkey, u16::MAX))?;
@@ -74,7 +74,7 @@ pub(super) fn find_covered(
             && event.pubkey == request.pubkey
             && event.created_at <= until
         {
-            bury.push((found.seq(), event.kind.0));
+            bury.push(found.seq());
         }
     }
     let recipient = Value::Hex(&request.pubkey.0);
@@ -85,7 +85,7 @@ pub(super) fn find_covered(
             && wrap.created_at <= until
             && has_tag(&wrap, b'p', recipient)
         {
-            bury.push((found.seq(), wrap.kind.0));
+            bury.push(found.seq());
         }
     }
     bury.sort_unstable();

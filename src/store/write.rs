@@ -128,7 +128,7 @@ impl Writer {
         self.collected.add(store.salt(), event, seq);
         self.recent.remember(seq);
         layers.count_in(event.kind.0);
-        for (seq, _) in dead {
+        for seq in dead {
             bury(store, txn, layers, seq)?;
         }
         Ok(Outcome::Stored(seq))
@@ -220,7 +220,7 @@ impl Writer {
     }
 }
 
-/// Entries in memory from which on they are merged into the blocks: some tens of megabytes.
+/// Fewer entries in memory are never merged into the blocks; a large store waits for more.
 const MERGE_ENTRIES: u64 = 500_000;
 /// The same for loads: some hundreds of megabytes.
 const MERGE_ENTRIES_OF_LOAD: u64 = 3_000_000;
