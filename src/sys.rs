@@ -1,6 +1,8 @@
-//! The operating system's limits. The only module that knows libc.
+//! The operating system's limits, and its service manager. The only module that knows libc.
 
 use std::io;
+
+pub mod service;
 
 /// Returns how many cores this process may run on; at least 1.
 pub fn core_count() -> usize {

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
-use super::{check, compact, config, delete, export, import, info, scan, serve};
+use super::{check, compact, completions, config, delete, export, import, info, scan, serve};
 use crate::config::load::CONFIG_VARIABLE;
 use crate::config::{Config, Flag, Sources, load};
 
@@ -23,6 +23,11 @@ pub fn run() -> ExitCode {
             failure.exit().into()
         }
     }
+}
+
+/// Returns the command line as it is described to shells and manuals.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// A Nostr relay on its own event store
@@ -54,6 +59,7 @@ impl Arguments {
             Command::Compact(arguments) => compact::run(common, &arguments),
             Command::Check(arguments) => check::run(common, &arguments),
             Command::Config(arguments) => config::run(common, &arguments),
+            Command::Completions(arguments) => completions::run(&arguments),
         }
     }
 }
@@ -147,6 +153,7 @@ enum Command {
     Compact(compact::Arguments),
     Check(check::Arguments),
     Config(config::Arguments),
+    Completions(completions::Arguments),
 }
 
 impl Default for Command {
@@ -170,7 +177,6 @@ Data goes to standard output, everything else to standard error.";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -12,9 +12,11 @@ mod names;
 mod open;
 mod output;
 mod period;
+mod watchdog;
 
 mod check;
 mod compact;
+mod completions;
 mod config;
 mod delete;
 mod export;
@@ -23,4 +25,4 @@ mod info;
 mod scan;
 mod serve;
 
-pub use arguments::run;
+pub use arguments::{command, run};

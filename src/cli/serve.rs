@@ -11,6 +11,7 @@ use super::exit::Failure;
 use super::names::own_names;
 use super::open::open_or_create;
 use super::output::{grouped, say};
+use super::watchdog;
 use crate::config::settings::Level;
 use crate::config::{Flag, Settings};
 use crate::nostr::PublicKey;
@@ -21,11 +22,14 @@ use crate::session::{
     WorkLimits,
 };
 use crate::store::Store;
+use crate::sys::service;
 
 /// Serve the relay (the default command)
 ///
 /// Listens for websocket connections of Nostr clients and answers HTTP on the same port. The
-/// store is created if there is none. Ends in good order on Ctrl-C or SIGTERM.
+/// store is created if there is none. Ends in good order on Ctrl-C or SIGTERM. Under systemd it
+/// says when it is ready (Type=notify), answers the watchdog, and takes the sockets of a
+/// relay.socket in place of --listen.
 #[derive(Debug, Default, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -50,9 +54,17 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
     let config = common.load(listen.into_iter().collect())?;
     start_log(config.settings.log.level);
     let store = open_or_create(&config.settings)?;
-    let server = Server::start(options(&config.settings), store.clone())?;
+    let given = service::inherited_listeners().map_err(|error| {
+        Failure::failed(format!("failed to take the sockets of the service manager: {error}"))
+    })?;
+    let server = Server::start(options(&config.settings), store.clone(), &given)?;
     introduce(&store, server.local_addr())?;
-    server.run_until_signal()?;
+    service::notify_ready(&format!("listening on ws://{}", server.local_addr()));
+    let watching = watchdog::start(server.pulse());
+    server.run_until_signal(|| {
+        service::notify_stopping();
+        drop(watching);
+    })?;
     say("the relay has stopped");
     Ok(())
 }

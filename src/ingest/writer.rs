@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 use super::admit::Admitted;
 use crate::clock::Clock;
 use crate::fanout::{Producer, Published};
+use crate::mailbox;
 use crate::nostr::{EventId, Kind, Prefix, Reject, Verified};
 use crate::seq::Seq;
 use crate::store::{Outcome, Store, StoreError, Writer};
@@ -60,6 +61,7 @@ pub struct Full(pub Submission);
 enum Message {
     Submit(Submission),
     Foreign,
+    Beat(mailbox::Sender<u32>, u32),
     Stop,
 }
 
@@ -74,6 +76,7 @@ impl std::fmt::Debug for Message {
         f.write_str(match self {
             Message::Submit(_) => "Submit",
             Message::Foreign => "Foreign",
+            Message::Beat(..) => "Beat",
             Message::Stop => "Stop",
         })
     }
@@ -97,6 +100,12 @@ impl WriterHandle {
     pub fn notice_foreign(&self) {
         // If the mailbox is full, a batch follows, and that publishes them too.
         let _ = self.mailbox.try_send(Message::Foreign);
+    }
+
+    /// Asks the writer to answer with `number`, to see whether it still runs.
+    pub fn beat(&self, asker: &mailbox::Sender<u32>, number: u32) {
+        // If the mailbox is full there is no answer, and who asks may ask again.
+        let _ = self.mailbox.try_send(Message::Beat(asker.clone(), number));
     }
 
     /// Asks the writer to finish what is queued and stop.
@@ -349,6 +358,8 @@ fn fill(first: Message, inbox: &Receiver<Message>, batch: &mut Vec<Submission>) 
                 batch.push(submission);
             }
             Message::Foreign => {}
+            // Who asked may have stopped waiting.
+            Message::Beat(asker, number) => drop(asker.try_send(number)),
             Message::Stop => return true,
         }
         if batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX {

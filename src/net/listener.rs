@@ -6,13 +6,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -72,6 +73,20 @@ pub fn listen(address: SocketAddr, count: usize) -> Result<Vec<StdListener>, Lis
         listeners.push(listener);
     }
     Ok(listeners)
+}
+
+/// Makes sockets that this process was given ready for `count` cores: each gets all of them.
+///
+/// # Errors
+///
+/// If the system has no room for the copies.
+pub fn share(given: &[StdListener], count: usize) -> io::Result<Vec<Vec<StdListener>>> {
+    let copy = |listener: &StdListener| {
+        let copy = listener.try_clone()?;
+        copy.set_nonblocking(true)?;
+        Ok(copy)
+    };
+    (0..count).map(|_| given.iter().map(copy).collect()).collect()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -179,7 +194,7 @@ pub(crate) struct Local {
 /// Accepts connections until `shutdown`, then closes all with 1001 and waits for them, no longer
 /// than the close deadline. Must run inside a `LocalSet`.
 pub async fn serve<A>(
-    listener: StdListener,
+    listeners: Vec<StdListener>,
     site: Rc<dyn Site>,
     accept: A,
     options: NetOptions,
@@ -188,7 +203,8 @@ pub async fn serve<A>(
 where
     A: Fn(ConnectionInfo, Outbound) -> Box<dyn Conversation> + 'static,
 {
-    let listener = TcpListener::from_std(listener)?;
+    let listeners: Vec<TcpListener> =
+        listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
     let local = Rc::new(Local {
         options,
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
@@ -206,15 +222,24 @@ where
         tokio::select! {
             biased;
             () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
+            accepted = accept_next(&listeners) => match accepted {
                 Ok((stream, peer)) => admit(&local, stream, peer),
                 Err(error) => accept_failed(error).await,
             },
         }
     }
-    drop(listener);
+    drop(listeners);
     close_all(&local).await;
     Ok(())
+}
+
+/// Accepts the next connection of any of the listeners.
+async fn accept_next(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        let mut accepted = listeners.iter().map(|it| it.poll_accept(context));
+        accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 /// Waits a little when the machine is out of something; the backlog holds the clients meanwhile.

@@ -22,7 +22,7 @@ pub use extension::Encoding;
 pub use frame::{write_deflated_frame, write_text_frame, write_text_frame_header};
 pub use http::{RequestHead, Response, Site};
 pub use hyper::body::Bytes;
-pub use listener::{ConnectionInfo, ListenError, NetOptions, Places, listen, serve};
+pub use listener::{ConnectionInfo, ListenError, NetOptions, Places, listen, serve, share};
 pub use outbound::{Outbound, OutboundLimits};
 pub use tungstenite::protocol::frame::coding::CloseCode;
 pub use websocket::{Conversation, Ending, Flow};

@@ -107,7 +107,7 @@ impl TestRelay {
             let relay = async move {
                 tokio::task::spawn_local(obey(order_inbox, outbounds));
                 let stopped = async { drop(stopped.await) };
-                super::serve(listener, Rc::new(Page), accept, options, stopped).await
+                super::serve(vec![listener], Rc::new(Page), accept, options, stopped).await
             };
             tokio::task::LocalSet::new().block_on(&runtime, relay).expect("served");
         });

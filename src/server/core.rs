@@ -72,6 +72,8 @@ pub(super) enum Message {
         /// The whole message.
         answer: Vec<u8>,
     },
+    /// A question whether this core still runs, to be answered with its number.
+    Beat(Sender<u32>),
 }
 
 /// The inboxes of all cores, by number.
@@ -136,7 +138,7 @@ pub(super) struct CoreParts {
 /// What a core's thread is started with.
 pub(super) struct CoreStart {
     pub(super) parts: CoreParts,
-    pub(super) listener: TcpListener,
+    pub(super) listeners: Vec<TcpListener>,
     pub(super) site: RelaySite,
     pub(super) net: NetOptions,
     pub(super) bell: Arc<Notify>,
@@ -161,7 +163,8 @@ impl CoreStart {
         let accept = move |_, outbound| -> Box<dyn net::Conversation> {
             Box::new(Talk::begin(&core, outbound))
         };
-        let served = net::serve(self.listener, Rc::new(self.site), accept, self.net, stopped).await;
+        let served =
+            net::serve(self.listeners, Rc::new(self.site), accept, self.net, stopped).await;
         attending.abort();
         served
     }
@@ -242,6 +245,8 @@ impl Core {
                 Some(Message::Counted { connection, answer }) => {
                     self.take_count(connection, &answer);
                 }
+                // Who asked may have stopped waiting.
+                Some(Message::Beat(asker)) => drop(asker.try_send(self.number)),
             }
         }
         More::Yes

@@ -27,10 +27,12 @@ mod query;
 mod render;
 
 mod keeper;
+mod pulse;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
+pub use pulse::Pulse;
 pub use run::{Server, run};
 pub use settings::{About, Compression, ServerError, ServerSettings};

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::core::{CoreParts, CoreStart, Inboxes, Relay};
 use super::keeper::Keeper;
 use super::negentropy::Kept;
+use super::pulse::Pulse;
 use super::render::SliceSize;
 use super::routes::RelaySite;
 use super::settings::{Compression, ServerError, ServerSettings};
@@ -36,13 +37,14 @@ use crate::sys;
 ///
 /// If it cannot start, or a thread ends unexpectedly.
 pub fn run(settings: ServerSettings, store: Store) -> Result<(), ServerError> {
-    Server::start(settings, store)?.run_until_signal()
+    Server::start(settings, store, &[])?.run_until_signal(|| ())
 }
 
 /// A running server. Dropping it leaves it running until the process ends.
 pub struct Server {
     address: SocketAddr,
     metrics: Arc<[Arc<CoreMetrics>]>,
+    inboxes: Inboxes,
     stop: watch::Sender<bool>,
     cores: Vec<JoinHandle<std::io::Result<()>>>,
     workers: Vec<JoinHandle<()>>,
@@ -59,16 +61,25 @@ pub struct Server {
 impl Server {
     /// Starts all threads; clients can connect when it returns.
     ///
+    /// Listens on the sockets that were `given` to this process, or else on the address of the
+    /// settings.
+    ///
     /// # Errors
     ///
     /// If the address cannot be listened on, or the system gives no threads.
-    pub fn start(mut settings: ServerSettings, store: Store) -> Result<Server, ServerError> {
+    pub fn start(
+        mut settings: ServerSettings,
+        store: Store,
+        given: &[TcpListener],
+    ) -> Result<Server, ServerError> {
         let cores = settings.cores.unwrap_or_else(sys::core_count).max(1);
-        let listeners = net::listen(settings.listen, cores)?;
-        let address = listeners
-            .first()
-            .and_then(|listener| listener.local_addr().ok())
-            .unwrap_or(settings.listen);
+        let listeners = if given.is_empty() {
+            net::listen(settings.listen, cores)?.into_iter().map(|it| vec![it]).collect()
+        } else {
+            net::share(given, cores).map_err(ServerError::Sockets)?
+        };
+        let first = listeners.iter().flatten().next();
+        let address = first.and_then(|it| it.local_addr().ok()).unwrap_or(settings.listen);
         if let OwnNames::Local(listen) = &mut settings.session.names {
             // The port may have been left to the system.
             *listen = address;
@@ -101,9 +112,28 @@ impl Server {
         let (work, workers) = start_workers(cores, &relay, &writer.handle, &inboxes, &says_ended)?;
         let (keeping, keeper) = start_keeper(store, &writer.handle, &says_ended)?;
         let (stop, stopping) = watch::channel(false);
-        let all = Cores { settings, relay, inboxes, bells, consumers, work: work.clone() };
+        let all = Cores {
+            settings,
+            relay,
+            inboxes: inboxes.clone(),
+            bells,
+            consumers,
+            work: work.clone(),
+        };
         let (cores, metrics) = all.start(listeners, &writer.handle, &stopping, &says_ended)?;
-        Ok(Server { address, metrics, stop, cores, workers, work, keeper, keeping, writer, ended })
+        Ok(Server {
+            address,
+            metrics,
+            inboxes,
+            stop,
+            cores,
+            workers,
+            work,
+            keeper,
+            keeping,
+            writer,
+            ended,
+        })
     }
 
     /// Returns the address the server listens on.
@@ -116,16 +146,22 @@ impl Server {
         &self.metrics
     }
 
-    /// Waits for SIGINT or SIGTERM, then stops.
+    /// Returns what tells whether the server's threads still run.
+    pub fn pulse(&self) -> Pulse {
+        Pulse { inboxes: self.inboxes.clone(), writer: self.writer.handle.clone() }
+    }
+
+    /// Waits for SIGINT or SIGTERM, says that it stops, and stops.
     ///
     /// # Errors
     ///
     /// If signals cannot be listened for, or a thread ended unexpectedly before.
-    pub fn run_until_signal(mut self) -> Result<(), ServerError> {
+    pub fn run_until_signal(mut self, says_stop: impl FnOnce()) -> Result<(), ServerError> {
         let waited = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .and_then(|runtime| runtime.block_on(signalled(&mut self.ended)));
+        says_stop();
         let stopped = self.stop();
         match waited {
             Ok(None) => stopped,
@@ -195,7 +231,7 @@ type CoreThreads = (Vec<JoinHandle<std::io::Result<()>>>, Arc<[Arc<CoreMetrics>]
 impl Cores {
     fn start(
         self,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Vec<TcpListener>>,
         writer: &WriterHandle,
         stopping: &watch::Receiver<bool>,
         says_ended: &mpsc::UnboundedSender<String>,
@@ -204,7 +240,7 @@ impl Cores {
         let net = net_options(&self.settings);
         let metrics: Arc<[Arc<CoreMetrics>]> = listeners.iter().map(|_| Arc::default()).collect();
         let mut threads = Vec::with_capacity(listeners.len());
-        for (place, listener) in listeners.into_iter().enumerate() {
+        for (place, listeners) in listeners.into_iter().enumerate() {
             let parts = CoreParts {
                 number: u32::try_from(place).expect("a machine has fewer than 2^32 cores"),
                 relay: Arc::clone(&self.relay),
@@ -218,7 +254,7 @@ impl Cores {
             };
             let start = CoreStart {
                 parts,
-                listener,
+                listeners,
                 site: site.clone(),
                 net: net.clone(),
                 bell: Arc::clone(&self.bells[place]),

@@ -70,6 +70,9 @@ pub enum ServerError {
     /// The listening sockets cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The sockets that were given to this process cannot be shared among its threads.
+    #[error("share the sockets of the service manager: {0}")]
+    Sockets(std::io::Error),
     /// The system gives no thread.
     #[error("start thread {name}: {source}")]
     Thread {
@@ -105,7 +108,7 @@ impl ServerError {
             ServerError::Ended(_) => {
                 Some("the log tells where; please report it with that line".to_owned())
             }
-            ServerError::Signals(_) | ServerError::Core { .. } => None,
+            ServerError::Signals(_) | ServerError::Sockets(_) | ServerError::Core { .. } => None,
         }
     }
 }

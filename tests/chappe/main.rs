@@ -44,4 +44,5 @@ mod commands;
 
 mod hostile;
 mod real_events;
+mod service;
 mod tidy;

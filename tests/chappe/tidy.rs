@@ -14,10 +14,10 @@ const NEVER: [(&str, &str); 3] = [
     ("session", "mailbox sys"),
 ];
 /// Dependencies, and the rooms that may name them.
-const DOORS: &str = "arc_swap: store fanout; clap: cli; crossbeam_channel: mailbox ingest;
+const DOORS: &str = "arc_swap: store fanout; clap: cli; clap_complete: cli; crossbeam_channel: mailbox ingest;
     faster_hex: hex; flatbuffers: store; flate2: deflate cli; heed: store; http_body_util: net; hyper: net;
     hyper_util: net; imbl: store; indicatif: cli; libc: sys; mimalloc: main; negentropy: reconcile;
-    secp256k1: nostr; socket2: net; tokio: net server cli; toml: config; tungstenite: net; zstd: cli";
+    sd_notify: sys; secp256k1: nostr; socket2: net; tokio: net server cli; toml: config; tungstenite: net; zstd: cli";
 
 fn has(list: &str, word: &str) -> bool {
     list.split(' ').any(|known| known == word)

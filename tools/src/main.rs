@@ -6,6 +6,7 @@
 mod codegen;
 mod dataset;
 mod loadgen;
+mod pages;
 mod probe;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         Command::Codegen(arguments) => codegen::run(&arguments),
         Command::Dataset(arguments) => dataset::run(&arguments),
         Command::Loadgen(arguments) => loadgen::run(&arguments),
+        Command::Pages(arguments) => pages::run(&arguments),
         Command::Probe { probe } => probe::run(&probe),
     };
     match outcome {
@@ -44,6 +46,8 @@ enum Command {
     Dataset(dataset::Arguments),
     /// Put a relay under load and measure what it costs
     Loadgen(loadgen::Arguments),
+    /// Write the manual pages and completions that packages install
+    Pages(pages::Arguments),
     /// Measure designs against each other
     Probe {
         #[command(subcommand)]
