@@ -5,13 +5,16 @@
 //! once. For any other filter the ids are collected once and kept. In neither case is anything of
 //! the store held between slices (I6).
 
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::cursor::{Budget, Cursor, QueryLimits, Step};
 use super::walk::{STEPS_PER_RANGE, STEPS_PER_RECORD};
 use crate::nostr::{EventRef, Filter};
-use crate::reconcile::{Failure, Item, Items, Malformed, SortedItems, Sum, respond};
+use crate::reconcile::{
+    Differences, Failure, Item, Items, Malformed, SortedItems, Sum, begin, go_on, respond,
+};
 use crate::seq::Seq;
 use crate::store::{Extra, Range, Snapshot, StoreError, TimeTree, TreeError};
 
@@ -43,16 +46,16 @@ enum State {
     Stored(Window, Extra),
 }
 
-/// What a slice has brought.
+/// What a slice has brought: a message to the other side, in the end.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum Progress<M> {
     /// There is more to do before the message is answered.
     More,
     /// Nothing: the snapshot was taken while a merge ended, perhaps in another process. The store
     /// is to be refreshed.
     Moved,
     /// The answer.
-    Answer(Vec<u8>),
+    Answer(M),
     /// The message is none.
     Malformed(Malformed),
     /// There are more events than may be kept.
@@ -115,43 +118,86 @@ impl Reconciliation {
         budget: Budget,
         now: u64,
         is_visible: &dyn Fn(&EventRef<'_>) -> bool,
-    ) -> Result<Progress, StoreError> {
-        if let State::Collecting(collecting) = &mut self.state {
-            let collected = collecting.step(snapshot, budget, now, is_visible)?;
-            if collecting.items.len() as u64 > self.limits.items_max {
-                return Ok(Progress::TooMany);
-            }
-            match collected {
-                Step::More => return Ok(Progress::More),
-                Step::Done => self.state = collecting.finish(),
-            }
-            if !self.is_quick() {
-                return Ok(Progress::More);
-            }
+    ) -> Result<Progress<Vec<u8>>, StoreError> {
+        if let Some(stop) = self.collect(snapshot, budget, now, is_visible)? {
+            return Ok(stop.into());
         }
-        self.answer(snapshot, message)
-    }
-
-    fn answer(&mut self, snapshot: &Snapshot<'_>, message: &[u8]) -> Result<Progress, StoreError> {
         let bytes_max = self.limits.answer_bytes_max;
         let answered = match &mut self.state {
             State::Collecting(_) => return Ok(Progress::More),
-            State::Known(items) => {
-                respond(items, message, bytes_max).map_err(|failure| match failure {
-                    Failure::Malformed(malformed) => Failure::Malformed(malformed),
-                    Failure::Items(never) => match never {},
-                })
-            }
-            State::Stored(window, extra) => TimeTree::new(snapshot, extra)
-                .and_then(|tree| Windowed::new(tree, *window))
-                .map_err(Failure::Items)
+            State::Known(items) => without_store(respond(items, message, bytes_max)),
+            State::Stored(window, extra) => windowed(snapshot, extra, *window)
                 .and_then(|mut items| respond(&mut items, message, bytes_max)),
         };
+        self.progress(answered)
+    }
+
+    /// Does the next slice of asking another side: of the first message without an answer, else of
+    /// the one that follows an answer. There is none when all is known.
+    ///
+    /// What the answer tells is added to `differences`.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn ask(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        answer: Option<&[u8]>,
+        budget: Budget,
+        now: u64,
+        is_visible: &dyn Fn(&EventRef<'_>) -> bool,
+        differences: &mut Differences,
+    ) -> Result<Progress<Option<Vec<u8>>>, StoreError> {
+        if let Some(stop) = self.collect(snapshot, budget, now, is_visible)? {
+            return Ok(stop.into());
+        }
+        let bytes_max = self.limits.answer_bytes_max;
+        // What is read of a snapshot that is of no use does not count.
+        let mut found = Differences::default();
+        let asked = match &mut self.state {
+            State::Collecting(_) => return Ok(Progress::More),
+            State::Known(items) => without_store(say(items, answer, bytes_max, &mut found)),
+            State::Stored(window, extra) => windowed(snapshot, extra, *window)
+                .and_then(|mut items| say(&mut items, answer, bytes_max, &mut found)),
+        };
+        if asked.is_ok() {
+            differences.have.append(&mut found.have);
+            differences.need.append(&mut found.need);
+            differences.listed += found.listed;
+        }
+        self.progress(asked)
+    }
+
+    /// Does a slice of what comes before the first message; nothing if that is done.
+    fn collect(
+        &mut self,
+        snapshot: &Snapshot<'_>,
+        budget: Budget,
+        now: u64,
+        is_visible: &dyn Fn(&EventRef<'_>) -> bool,
+    ) -> Result<Option<Stop>, StoreError> {
+        let State::Collecting(collecting) = &mut self.state else { return Ok(None) };
+        let collected = collecting.step(snapshot, budget, now, is_visible)?;
+        if collecting.items.len() as u64 > self.limits.items_max {
+            return Ok(Some(Stop::TooMany));
+        }
+        match collected {
+            Step::More => return Ok(Some(Stop::More)),
+            Step::Done => self.state = collecting.finish(),
+        }
+        Ok((!self.is_quick()).then_some(Stop::More))
+    }
+
+    fn progress<M>(
+        &mut self,
+        done: Result<M, Failure<TreeError>>,
+    ) -> Result<Progress<M>, StoreError> {
         self.moved += 1;
-        match answered {
-            Ok(answer) => {
+        match done {
+            Ok(message) => {
                 self.moved = 0;
-                Ok(Progress::Answer(answer))
+                Ok(Progress::Answer(message))
             }
             Err(Failure::Malformed(malformed)) => Ok(Progress::Malformed(malformed)),
             Err(Failure::Items(TreeError::Store(error))) => Err(error),
@@ -161,6 +207,51 @@ impl Reconciliation {
             }),
         }
     }
+}
+
+/// Why a slice ends before there is a message.
+enum Stop {
+    More,
+    TooMany,
+}
+
+impl<M> From<Stop> for Progress<M> {
+    fn from(stop: Stop) -> Progress<M> {
+        match stop {
+            Stop::More => Progress::More,
+            Stop::TooMany => Progress::TooMany,
+        }
+    }
+}
+
+/// Says the first message, or goes on from an answer.
+fn say<I: Items>(
+    items: &mut I,
+    answer: Option<&[u8]>,
+    bytes_max: usize,
+    differences: &mut Differences,
+) -> Result<Option<Vec<u8>>, Failure<I::Error>> {
+    match answer {
+        None => begin(items).map(Some).map_err(Failure::Items),
+        Some(answer) => go_on(items, answer, bytes_max, differences),
+    }
+}
+
+fn without_store<M>(done: Result<M, Failure<Infallible>>) -> Result<M, Failure<TreeError>> {
+    done.map_err(|failure| match failure {
+        Failure::Malformed(malformed) => Failure::Malformed(malformed),
+        Failure::Items(never) => match never {},
+    })
+}
+
+fn windowed<'s>(
+    snapshot: &'s Snapshot<'_>,
+    extra: &'s Extra,
+    window: Window,
+) -> Result<Windowed<TimeTree<'s>>, Failure<TreeError>> {
+    TimeTree::new(snapshot, extra)
+        .and_then(|tree| Windowed::new(tree, window))
+        .map_err(Failure::Items)
 }
 
 /// Merges end every few seconds at most; so many refreshed snapshots in a row never fall on one.

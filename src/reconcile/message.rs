@@ -123,11 +123,11 @@ impl<'m> Reader<'m> {
         }
     }
 
-    /// Passes over a list of ids, whatever they are.
-    pub(super) fn skip_ids(&mut self) -> Result<(), Malformed> {
+    /// Reads a list of ids, whatever they are.
+    pub(super) fn ids(&mut self) -> Result<&'m [[u8; 32]], Malformed> {
         let bytes = usize::try_from(self.varint()?).ok().and_then(|count| count.checked_mul(32));
-        self.bytes(bytes.ok_or(Malformed::Truncated)?)?;
-        Ok(())
+        let (ids, _) = self.bytes(bytes.ok_or(Malformed::Truncated)?)?.as_chunks();
+        Ok(ids)
     }
 
     pub(super) fn bytes(&mut self, count: usize) -> Result<&'m [u8], Malformed> {
@@ -176,6 +176,11 @@ impl Writer {
 
     pub(super) fn len(&self) -> usize {
         self.out.len()
+    }
+
+    /// Returns whether anything was said.
+    pub(super) fn has_ranges(&self) -> bool {
+        self.out.len() > 1
     }
 
     pub(super) fn mark(&self) -> Mark {

@@ -53,7 +53,7 @@ pub fn respond<I: Items>(
 }
 
 /// Room for what ends a frame that is full.
-const RESERVED_BYTES: usize = 200;
+pub(super) const RESERVED_BYTES: usize = 200;
 /// Into how many ranges a range is split.
 const PARTS: usize = 16;
 
@@ -72,7 +72,7 @@ struct Responder<'r, 'm, I> {
 
 /// Whether there is room for more in a frame.
 #[derive(PartialEq, Eq)]
-enum Frame {
+pub(super) enum Frame {
     Open,
     Full,
 }
@@ -116,7 +116,7 @@ impl<I: Items> Responder<'_, '_, I> {
         let mark = self.writer.mark();
         let had_skipped = self.has_skipped;
         self.write_skip();
-        self.split(lower, upper, bound)?;
+        write_split(self.items, &mut self.writer, (lower, upper), bound).map_err(Failure::Items)?;
         if self.writer.len() <= self.bytes_full {
             return Ok(Frame::Open);
         }
@@ -128,7 +128,7 @@ impl<I: Items> Responder<'_, '_, I> {
 
     /// Answers a list of ids by our own, as far as there is room.
     fn list(&mut self, bound: &Bound) -> Result<Frame, Failure<I::Error>> {
-        self.reader.skip_ids()?;
+        self.reader.ids()?;
         let (lower, mut upper) = self.range(bound)?;
         let before = self.writer.len();
         self.write_skip();
@@ -165,38 +165,6 @@ impl<I: Items> Responder<'_, '_, I> {
         }
     }
 
-    /// Writes a range as a list if it is short, else as fingerprints of its parts.
-    fn split(
-        &mut self,
-        lower: usize,
-        upper: usize,
-        bound: &Bound,
-    ) -> Result<(), Failure<I::Error>> {
-        let count = upper - lower;
-        if count < 2 * PARTS {
-            let ids = (lower..upper)
-                .map(|index| self.items.item(index).map(|item| item.id))
-                .collect::<Result<Vec<_>, _>>();
-            self.writer.id_list(bound, &ids.map_err(Failure::Items)?);
-            return Ok(());
-        }
-        let mut begin = lower;
-        for part in 0..PARTS {
-            let end = begin + count / PARTS + usize::from(part < count % PARTS);
-            let sum = self.items.sum(begin, end).map_err(Failure::Items)?;
-            let part_bound = if end == upper {
-                *bound
-            } else {
-                let previous = self.items.item(end - 1).map_err(Failure::Items)?;
-                let next = self.items.item(end).map_err(Failure::Items)?;
-                Bound::between(&previous, &next)
-            };
-            self.writer.fingerprint(&part_bound, &sum.fingerprint());
-            begin = end;
-        }
-        Ok(())
-    }
-
     /// Ends a frame that is full with one fingerprint of everything from `from` on.
     fn end_frame(&mut self, from: usize) -> Result<Frame, Failure<I::Error>> {
         let count = self.items.count().map_err(Failure::Items)?;
@@ -204,4 +172,33 @@ impl<I: Items> Responder<'_, '_, I> {
         self.writer.fingerprint(&Bound::INFINITE, &sum.fingerprint());
         Ok(Frame::Full)
     }
+}
+
+/// Writes a range of items as a list if it is short, else as fingerprints of its parts.
+pub(super) fn write_split<I: Items>(
+    items: &mut I,
+    writer: &mut Writer,
+    (lower, upper): (usize, usize),
+    bound: &Bound,
+) -> Result<(), I::Error> {
+    let count = upper - lower;
+    if count < 2 * PARTS {
+        let ids: Result<Vec<_>, _> =
+            (lower..upper).map(|index| items.item(index).map(|item| item.id)).collect();
+        writer.id_list(bound, &ids?);
+        return Ok(());
+    }
+    let mut begin = lower;
+    for part in 0..PARTS {
+        let end = begin + count / PARTS + usize::from(part < count % PARTS);
+        let sum = items.sum(begin, end)?;
+        let part_bound = if end == upper {
+            *bound
+        } else {
+            Bound::between(&items.item(end - 1)?, &items.item(end)?)
+        };
+        writer.fingerprint(&part_bound, &sum.fingerprint());
+        begin = end;
+    }
+    Ok(())
 }

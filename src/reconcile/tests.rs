@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 
-use super::{Failure, Item, Malformed, SortedItems, respond};
+use super::{Differences, Failure, Item, Malformed, SortedItems, begin, go_on, respond};
 use crate::hex::{self, Hex};
 
 const Q: [(u64, &str); 3] = [
@@ -174,5 +174,90 @@ fn both_sides_know_all_at_the_end_whatever_the_frames_hold() {
         let known = |ids: Vec<Id>| ids.into_iter().map(Id::to_bytes).collect::<BTreeSet<_>>();
         assert_eq!(known(have), ids(&theirs), "seed {seed}");
         assert_eq!(known(need), ids(&ours), "seed {seed}");
+    }
+}
+
+/// Reconciles from our side; returns what we found and how many rounds it took.
+fn ask(
+    ours: &mut SortedItems,
+    frame: usize,
+    mut answer: impl FnMut(&[u8]) -> Vec<u8>,
+) -> (Differences, usize) {
+    let mut found = Differences::default();
+    let Ok(first) = begin(ours);
+    let (mut next, mut rounds) = (Some(first), 0);
+    while let Some(message) = next {
+        assert!(rounds == 0 || message.len() <= frame);
+        rounds += 1;
+        assert!(rounds < 1000, "it comes to an end");
+        next = go_on(ours, &answer(&message), frame, &mut found).unwrap();
+    }
+    (found, rounds)
+}
+
+#[test]
+fn the_side_that_asks_finds_all_differences_with_either_make_of_answers() {
+    for seed in 0..120 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let count = [0, 3, 31, 32, 800, 5000][random.usize(..6)];
+        let shared = random_items(&mut random, count);
+        let lonely = |random: &mut fastrand::Rng| {
+            let count = [0, 1, 50, 2000][random.usize(..4)];
+            random_items(random, count)
+        };
+        let (ours, theirs) = (lonely(&mut random), lonely(&mut random));
+        let mut asking = SortedItems::new([&shared[..], &ours].concat());
+        let answering = [&shared[..], &theirs].concat();
+        let frame = [4096, 5000, 60_000][random.usize(..3)];
+        let (found, _) = if random.bool() {
+            let mut set = SortedItems::new(answering);
+            ask(&mut asking, frame, |message| respond(&mut set, message, 4096).unwrap())
+        } else {
+            let set = storage(&answering);
+            let mut other = Negentropy::borrowed(&set, 0).unwrap();
+            ask(&mut asking, frame, |message| other.reconcile(message).unwrap())
+        };
+        let ids = |items: &[Item]| items.iter().map(|it| it.id).collect::<BTreeSet<_>>();
+        let set = |ids: Vec<[u8; 32]>| ids.into_iter().collect::<BTreeSet<_>>();
+        assert_eq!(set(found.have), ids(&ours), "seed {seed}");
+        assert_eq!(set(found.need), ids(&theirs), "seed {seed}");
+    }
+}
+
+#[test]
+fn equal_sets_take_one_short_message_each_way() {
+    let mut random = fastrand::Rng::with_seed(1);
+    let items = random_items(&mut random, 100_000);
+    let mut set = SortedItems::new(items.clone());
+    let mut bytes = 0;
+    let (found, rounds) = ask(&mut SortedItems::new(items), FRAME, |message| {
+        let answer = respond(&mut set, message, FRAME).unwrap();
+        bytes += message.len() + answer.len();
+        answer
+    });
+    assert_eq!((found, rounds), (Differences::default(), 1));
+    assert!(bytes < 450, "{bytes} bytes");
+}
+
+#[test]
+fn no_bytes_of_the_answering_side_can_do_more_than_be_refused() {
+    let mut random = fastrand::Rng::with_seed(78);
+    let mut set = SortedItems::new(random_items(&mut random, 200));
+    for _ in 0..20_000 {
+        let mut message = vec![0; random.usize(..60)];
+        random.fill(&mut message);
+        if random.u8(..4) > 0 && !message.is_empty() {
+            message[0] = 0x61;
+            for byte in &mut message[1..] {
+                if random.bool() {
+                    *byte &= 3;
+                }
+            }
+        }
+        let mut found = Differences::default();
+        if let Ok(Some(next)) = go_on(&mut set, &message, 4096, &mut found) {
+            assert!(next.len() <= 4096);
+        }
+        assert!(found.need.len() <= 2 && found.have.len() <= 200, "{found:?}");
     }
 }
