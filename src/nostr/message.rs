@@ -1,9 +1,11 @@
 //! Messages between a client and this relay: NIP-01, NIP-42, NIP-45, NIP-77.
 //!
-//! `read` turns one text frame into a [`ClientMessage`] or into what to answer instead, `write`
+//! `relay` is the other way round: where this relay is the client of another. `read` turns one text
+//! frame into a [`ClientMessage`] or into what to answer instead, `write`
 //! renders the relay's own messages. Frames and connections are not known here.
 
 mod read;
+mod relay;
 mod salvage;
 mod subscription;
 mod write;
@@ -12,6 +14,10 @@ use super::event::Event;
 use super::filter::Filter;
 use super::reject::Reject;
 
+pub use relay::{
+    RelayMessage, write_close, write_event, write_neg_close, write_neg_open, write_proof,
+    write_req, write_req_of_ids,
+};
 pub use subscription::SubscriptionId;
 pub use write::{
     Count, EoseHint, write_auth, write_closed, write_count, write_eose, write_event_prefix,

@@ -29,7 +29,7 @@ pub use filter::{Filter, FilterError, TagCondition, TagMode, TagValue};
 pub use id::{EventId, PublicKey, Signature};
 pub use info::InformationDocument;
 pub use kind::{Kind, KindClass};
-pub use message::{ClientMessage, MessageError, SubscriptionId};
+pub use message::{ClientMessage, MessageError, RelayMessage, SubscriptionId};
 pub use reject::{Prefix, Reject};
 pub use tag::{Tag, Tags, Value};
 pub use url::RelayUrl;

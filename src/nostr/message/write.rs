@@ -147,7 +147,7 @@ pub(super) fn write_end_of_text(out: &mut Vec<u8>, verb: &str, name: &str, rejec
     write_reject(out, reject);
 }
 
-fn write_named(out: &mut Vec<u8>, verb: &str, name: &SubscriptionId) {
+pub(super) fn write_named(out: &mut Vec<u8>, verb: &str, name: &SubscriptionId) {
     out.extend_from_slice(b"[\"");
     out.extend_from_slice(verb.as_bytes());
     out.extend_from_slice(b"\",\"");
