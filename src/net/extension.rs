@@ -24,6 +24,27 @@ pub(super) fn accept<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String>
     lines.flat_map(|line| split(line, ',')).find_map(accept_offer)
 }
 
+/// What a client offers.
+pub(super) const OFFER: &str =
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+/// Returns what a server has agreed on when it answered [`OFFER`]; nothing if its answer is none to
+/// that.
+pub(super) fn agreed(answer: Option<&str>) -> Option<Encoding> {
+    let Some(answer) = answer else { return Some(Encoding::Plain) };
+    let mut parts = split(answer, ';');
+    if !parts.next()?.eq_ignore_ascii_case(NAME) {
+        return None;
+    }
+    let mut forgets = false;
+    for part in parts {
+        let name = part.split('=').next().unwrap_or_default().trim();
+        let place = PARAMETERS.iter().position(|known| name.eq_ignore_ascii_case(known))?;
+        forgets |= place == SERVER_FORGETS;
+    }
+    forgets.then_some(Encoding::Deflate)
+}
+
 /// Parameters seen in an offer, by their place in [`PARAMETERS`].
 type Seen = [bool; PARAMETERS.len()];
 
@@ -34,6 +55,7 @@ const PARAMETERS: [&str; 4] = [
     "server_max_window_bits",
     "client_max_window_bits",
 ];
+const SERVER_FORGETS: usize = 0;
 const SERVER_BITS: usize = 2;
 const CLIENT_BITS: usize = 3;
 
@@ -116,6 +138,27 @@ mod tests {
         check(&[narrow], Some(&with_bits));
         check(&["permessage-deflate;server_max_window_bits=\"15\""], Some(&with_bits));
         check(&["Permessage-Deflate ; Client_Max_Window_Bits = 8 "], Some(AGREED));
+    }
+
+    #[test]
+    fn an_answer_is_taken_only_if_the_server_forgets_each_message() {
+        let rows = [
+            (None, Some(Encoding::Plain)),
+            (Some(AGREED), Some(Encoding::Deflate)),
+            (Some("permessage-deflate;server_no_context_takeover"), Some(Encoding::Deflate)),
+            (
+                Some("permessage-deflate; server_no_context_takeover; server_max_window_bits=10"),
+                Some(Encoding::Deflate),
+            ),
+            (Some("permessage-deflate"), None),
+            (Some("permessage-deflate; server_no_context_takeover; other"), None),
+            (Some("x-other"), None),
+            (Some(""), None),
+        ];
+        for (answer, expected) in rows {
+            assert_eq!(agreed(answer), expected, "{answer:?}");
+        }
+        assert_eq!(accept([OFFER].into_iter()).as_deref(), Some(AGREED));
     }
 
     #[test]

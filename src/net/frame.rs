@@ -7,7 +7,8 @@
 //! that all connections of a core share. Header parsing is tungstenite's; reserved bits have one
 //! place ([`is_deflated`]).
 //!
-//! The writing half makes frames of a server: never masked, never fragmented.
+//! The writing half makes frames of a server: never masked, never fragmented; and those of a client,
+//! which are masked.
 
 use std::borrow::Cow;
 use std::io::Cursor;
@@ -79,10 +80,18 @@ impl Fault {
 pub(crate) struct Decoder {
     message_bytes_max: usize,
     encoding: Encoding,
+    sender: Sender,
     /// Received and not consumed: the start of an incomplete frame or, when `stopped`, anything.
     kept: Vec<u8>,
     stopped: bool,
     fragments: Option<Box<Fragments>>,
+}
+
+/// Who sends what is read: only clients mask it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    Client,
+    Server,
 }
 
 /// A message whose last frame has not arrived.
@@ -104,16 +113,21 @@ struct Head {
     is_final: bool,
     is_deflated: bool,
     opcode: OpCode,
-    mask: [u8; 4],
+    mask: Option<[u8; 4]>,
     start: usize,
     end: usize,
 }
 
 impl Decoder {
     /// Creates a decoder that begins with bytes which came along with the handshake.
-    pub(crate) fn new(message_bytes_max: usize, encoding: Encoding, early: Vec<u8>) -> Self {
+    pub(crate) fn new(
+        sender: Sender,
+        message_bytes_max: usize,
+        encoding: Encoding,
+        early: Vec<u8>,
+    ) -> Self {
         let stopped = !early.is_empty();
-        Decoder { message_bytes_max, encoding, kept: early, stopped, fragments: None }
+        Decoder { message_bytes_max, encoding, sender, kept: early, stopped, fragments: None }
     }
 
     /// Returns whether kept bytes may hold whole frames; `feed` with no bytes goes on with them.
@@ -196,7 +210,9 @@ impl Decoder {
         let mut used = 0;
         while let Some(head) = self.head(&bytes[used..])? {
             let Some(payload) = bytes.get_mut(used + head.start..used + head.end) else { break };
-            unmask(payload, head.mask);
+            if let Some(mask) = head.mask {
+                unmask(payload, mask);
+            }
             used += head.end;
             let then = match head.opcode {
                 OpCode::Control(control) => sink(control_item(control, payload)?),
@@ -226,9 +242,12 @@ impl Decoder {
         let Some((header, payload_len)) = parsed else { return Ok(None) };
         let start = cursor.position() as usize;
         let is_deflated = is_deflated(&header, self.encoding)?;
-        let Some(mask) = header.mask else {
-            return Err(Fault::Protocol("frame is not masked"));
-        };
+        let mask = header.mask;
+        match self.sender {
+            Sender::Client if mask.is_none() => return Err(Fault::Protocol("frame is not masked")),
+            Sender::Server if mask.is_some() => return Err(Fault::Protocol("frame is masked")),
+            Sender::Client | Sender::Server => {}
+        }
         let payload_len = match header.opcode {
             OpCode::Control(_) => control_len(&header, payload_len)?,
             OpCode::Data(kind) => self.data_len(kind, payload_len)?,
@@ -415,6 +434,17 @@ fn frame_header(first: u8, payload_len: usize) -> ([u8; HEADER_BYTES_MAX], usize
     (header, HEADER_BYTES_MAX)
 }
 
+/// Writes a client's frame around a payload; a control frame's must not be longer than it holds.
+pub(crate) fn write_masked_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], mask: [u8; 4]) {
+    let (mut header, header_len) = frame_header(FIN_BIT | u8::from(opcode), payload.len());
+    header[1] |= MASK_BIT;
+    out.extend_from_slice(&header[..header_len]);
+    out.extend_from_slice(&mask);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    unmask(&mut out[start..], mask);
+}
+
 /// Writes a ping or pong; a payload longer than a control frame holds is cut off.
 pub(crate) fn write_control_frame(out: &mut Vec<u8>, control: Control, payload: &[u8]) {
     let payload = &payload[..payload.len().min(CONTROL_BYTES_MAX)];
@@ -434,12 +464,14 @@ pub(crate) fn write_close_frame(out: &mut Vec<u8>, code: Option<CloseCode>, reas
 }
 
 /// The longest payload of a control frame, and of a data frame with a one-byte length.
-const CONTROL_BYTES_MAX: usize = 125;
+pub(super) const CONTROL_BYTES_MAX: usize = 125;
 /// A server's header with a two-byte length: the room left for payloads of unknown length.
 const HEADER_BYTES_USUAL: usize = 4;
 pub(super) const HEADER_BYTES_MAX: usize = 10;
 const FIN_BIT: u8 = 0x80;
 const RSV1_BIT: u8 = 0x40;
+/// Of the second byte.
+const MASK_BIT: u8 = 0x80;
 /// The first byte of a whole text message, as it is and compressed.
 const TEXT: u8 = FIN_BIT | 1;
 const DEFLATED_TEXT: u8 = TEXT | RSV1_BIT;
@@ -486,7 +518,7 @@ mod tests {
         max: usize,
         mut stop: impl FnMut() -> bool,
     ) -> Outcome {
-        let mut decoder = Decoder::new(max, encoding, Vec::new());
+        let mut decoder = Decoder::new(Sender::Client, max, encoding, Vec::new());
         let mut inflater = Inflater::default();
         let mut items = Vec::new();
         for piece in pieces {
@@ -825,7 +857,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_when_all_messages_are_whole() {
-        let mut decoder = Decoder::new(300, Encoding::Deflate, Vec::new());
+        let mut decoder = Decoder::new(Sender::Client, 300, Encoding::Deflate, Vec::new());
         let mut inflater = Inflater::default();
         let frame = client_frame(0x81, [1, 2, 3, 4], b"hello");
         let (first, second) = frame.split_at(3);

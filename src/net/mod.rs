@@ -5,9 +5,12 @@
 //! an [`Outbound`] by which everything on that core answers. All of it lives on one thread and shares
 //! by `Rc`; nothing here locks.
 //!
+//! [`connect`] is the other way round: a websocket to another server, as a [`Client`].
+//!
 //! Reading order: [`listen`] and [`serve`] accept, `http` upgrades, `extension` agrees on compression,
-//! `websocket` is the life of a connection, `frame` its grammar, `outbound` its way back.
+//! `websocket` is the life of a connection, `frame` its grammar, `outbound` its way back, `client` what this side opens.
 
+mod client;
 mod extension;
 mod frame;
 mod http;
@@ -18,6 +21,10 @@ mod websocket;
 #[cfg(test)]
 mod testing;
 
+pub use client::{
+    Address, Client, ClientEnding, ClientOptions, ConnectError, Network, Reading, Roots, Route,
+    Routes, connect, fetch,
+};
 pub use extension::Encoding;
 pub use frame::{write_deflated_frame, write_text_frame, write_text_frame_header};
 pub use http::{RequestHead, Response, Site};

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tungstenite::protocol::frame::coding::{CloseCode, Control};
 
-use super::frame::{Decoder, Fault, Item, Then};
+use super::frame::{Decoder, Fault, Item, Sender, Then};
 use super::listener::Local;
 use super::outbound::{Outbound, Standing};
 
@@ -94,14 +94,14 @@ pub(crate) struct Connection {
 
 /// How long the peer has been silent, in ping periods.
 #[derive(Clone, Copy, Debug, Default)]
-struct Silence {
-    is_heard: bool,
+pub(super) struct Silence {
+    pub(super) is_heard: bool,
     periods: u8,
 }
 
 /// What to do about a peer at the end of a ping period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remedy {
+pub(super) enum Remedy {
     Nothing,
     Ping,
     GiveUp,
@@ -148,7 +148,12 @@ impl Connection {
     ) -> Self {
         Connection {
             stream,
-            decoder: Decoder::new(local.options.message_bytes_max, outbound.encoding(), early),
+            decoder: Decoder::new(
+                Sender::Client,
+                local.options.message_bytes_max,
+                outbound.encoding(),
+                early,
+            ),
             number: local.register(outbound.clone()),
             outbound,
             conversation,
@@ -365,7 +370,7 @@ impl Connection {
 }
 
 impl Silence {
-    fn period_over(&mut self, is_reading: bool) -> Remedy {
+    pub(super) fn period_over(&mut self, is_reading: bool) -> Remedy {
         if self.is_heard {
             *self = Silence::default();
             return Remedy::Nothing;

@@ -17,7 +17,8 @@ const NEVER: [(&str, &str); 3] = [
 const DOORS: &str = "arc_swap: store fanout; clap: cli; clap_complete: cli; crossbeam_channel: mailbox ingest;
     faster_hex: hex; flatbuffers: store; flate2: deflate cli; heed: store; http_body_util: net; hyper: net;
     hyper_util: net; imbl: store; indicatif: cli; libc: sys; mimalloc: main; negentropy: reconcile;
-    sd_notify: sys; secp256k1: nostr; socket2: net; tokio: net server cli; toml: config; tungstenite: net; zstd: cli";
+    rustls: net; rustls_native_certs: net; sd_notify: sys; secp256k1: nostr; socket2: net;
+    tokio: net server peer cli; tokio_rustls: net; toml: config; tungstenite: net; zstd: cli";
 
 fn has(list: &str, word: &str) -> bool {
     list.split(' ').any(|known| known == word)
