@@ -9,9 +9,9 @@
 //! | 5 the running relay | [`server`]: one core a CPU, the work pool, the keeper, start and stop |
 //! | 4 one conversation; transport | [`session`]: a state machine without I/O; [`net`]: sockets without Nostr |
 //! | 3 work that joins the halls | [`query`]: filters to events; [`ingest`]: verified events to committed ones |
-//! | 2 halls | [`store`]: log, overlay, blocks; [`fanout`]: the ring, subscriptions by what they ask for |
+//! | 2 halls | [`store`]: log, overlay, blocks; [`policy`]: quotas, decisions; [`fanout`]: the ring, subscriptions by what they ask for |
 //! | 1 the protocol's nouns | [`nostr`]: events, filters, messages; [`reconcile`]: NIP-77; both pure |
-//! | 0 ground | [`limits`] [`clock`] [`deflate`] [`hex`] [`seq`] [`mailbox`] [`metrics`] [`sys`] |
+//! | 0 ground | [`limits`] [`address`] [`clock`] [`deflate`] [`hex`] [`seq`] [`mailbox`] [`metrics`] [`sys`] |
 //!
 //! # Threads
 //!
@@ -67,6 +67,7 @@
 //! the operator's or the machine's doing is the layer's error, with a hint, on stderr; our own doing
 //! is an `assert!`.
 
+pub mod address;
 pub mod clock;
 pub mod deflate;
 pub mod hex;
@@ -80,6 +81,7 @@ pub mod nostr;
 pub mod reconcile;
 
 pub mod fanout;
+pub mod policy;
 pub mod store;
 
 pub mod ingest;

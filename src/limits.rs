@@ -29,5 +29,9 @@ pub const VERIFIER_KEYS_MAX: usize = 8192;
 /// would need more is refused.
 pub const RECONCILED_ITEMS_MAX: u64 = 8_000_000;
 
+/// How many addresses, and how many public keys, are remembered to measure what they do; about 200
+/// bytes each.
+pub const CROWD_MAX: usize = 100_000;
+
 const _: () = assert!(JSON_DEPTH_MAX <= u64::BITS, "one bit of a u64 per level");
 const _: () = assert!(VERIFIER_KEYS_MAX.is_power_of_two(), "the slot is a mask of key bits");

@@ -12,6 +12,7 @@ mod names;
 mod open;
 mod output;
 mod period;
+mod quotas;
 mod watchdog;
 
 mod check;

@@ -11,6 +11,7 @@ use super::exit::Failure;
 use super::names::own_names;
 use super::open::open_or_create;
 use super::output::{grouped, say};
+use super::quotas;
 use super::watchdog;
 use crate::config::settings::Level;
 use crate::config::{Flag, Settings};
@@ -112,6 +113,7 @@ fn options(settings: &Settings) -> ServerSettings {
         count_max: limits.max_count,
         reconcile: reconcile(settings),
         about: about(settings),
+        proxies: quotas::proxies(settings),
     }
 }
 
@@ -129,6 +131,7 @@ fn session(settings: &Settings) -> SessionLimits {
         authentication: if required { Authentication::Required } else { Authentication::Optional },
         restricted: RestrictedKinds::new(kinds(&settings.auth.restricted_kinds)),
         names: own_names(settings),
+        quotas: quotas::quotas(settings),
     }
 }
 

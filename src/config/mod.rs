@@ -20,3 +20,4 @@ mod value;
 pub use error::{ConfigError, Problem};
 pub use load::{Config, Flag, Origin, Sources, load};
 pub use settings::Settings;
+pub use value::RateLimit;

@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::key::{Key, Range, Raw, Reload, Section, settings};
-use super::value::{Value, words};
+use super::value::{RateLimit, Value, words};
+use crate::address::AddressRange;
 use crate::nostr::RelayUrl;
-use crate::server::Compression;
+use crate::policy::Rate;
+use crate::server::{Compression, Naming};
 use crate::store::Durability;
 
 settings! {
@@ -87,6 +89,17 @@ settings! {
         /// Most connections at a time; further ones are turned away.
         #[key(unit = "connections", range = Range::Integers(1, 10_000_000), reload = No)]
         max_connections: u64 = 10_000;
+
+        /// Proxies whose word about their clients is taken: addresses, or ranges of them. Without
+        /// that all their clients are one address.
+        #[key(unit = "", range = ADDRESS_RANGES, reload = No)]
+        trusted_proxies: Vec<String> = vec!["127.0.0.0/8".to_owned(), "::1".to_owned()];
+
+        /// How trusted proxies name their clients. "forwarded": in the header X-Forwarded-For;
+        /// without that header the proxy itself is the client. "protocol": each connection of a
+        /// trusted proxy begins with a header of the PROXY protocol, version 1 or 2.
+        #[key(unit = "", range = Range::OneOf(&["forwarded", "protocol"]), reload = No)]
+        proxy_naming: Naming = Naming::Header;
 
         /// What is compressed for clients that offer it, as browsers do (permessage-deflate).
         /// "live": new events that go to many, each once for all of them, which costs next to
@@ -190,6 +203,158 @@ settings! {
         outbound_bytes_max: u64 = 33_554_432;
     }
 
+    /// How much may come from one address, or one network of IPv6 (/64): so much in a second (s),
+    /// minute (min), hour (h) or day. As much may come at once; "20/s burst 100" says another number
+    /// for that. What is too much is refused with `rate-limited:`.
+    [rates_per_address] AddressRates {
+        /// Connections that begin.
+        #[key(unit = "", range = RATE, reload = No)]
+        connections: RateLimit = rate("300/min");
+
+        /// Messages EVENT and AUTH.
+        #[key(unit = "", range = RATE, reload = No)]
+        events: RateLimit = rate("3k/min");
+
+        /// Messages REQ.
+        #[key(unit = "", range = RATE, reload = No)]
+        requests: RateLimit = rate("6k/min");
+
+        /// Messages COUNT.
+        #[key(unit = "", range = RATE, reload = No)]
+        counts: RateLimit = rate("1200/min");
+
+        /// Messages NEG-OPEN and NEG-MSG.
+        #[key(unit = "", range = RATE, reload = No)]
+        reconciliations: RateLimit = rate("1200/min");
+
+        /// Bytes of messages. What comes faster is not refused: the client is not read meanwhile.
+        #[key(unit = "", range = RATE, reload = No)]
+        bytes: RateLimit = rate("600M/min");
+
+        /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
+        /// Whoever has caused more gets questions refused until that is made up for.
+        #[key(unit = "", range = RATE, reload = No)]
+        work: RateLimit = rate("3G/min");
+    }
+
+    /// The same for each connection by itself.
+    [rates_per_connection] ConnectionRates {
+        /// Messages EVENT and AUTH.
+        #[key(unit = "", range = RATE, reload = No)]
+        events: RateLimit = RateLimit::Off;
+
+        /// Messages REQ.
+        #[key(unit = "", range = RATE, reload = No)]
+        requests: RateLimit = RateLimit::Off;
+
+        /// Messages COUNT.
+        #[key(unit = "", range = RATE, reload = No)]
+        counts: RateLimit = RateLimit::Off;
+
+        /// Messages NEG-OPEN and NEG-MSG.
+        #[key(unit = "", range = RATE, reload = No)]
+        reconciliations: RateLimit = RateLimit::Off;
+
+        /// Bytes of messages. What comes faster is not refused: the client is not read meanwhile.
+        #[key(unit = "", range = RATE, reload = No)]
+        bytes: RateLimit = RateLimit::Off;
+
+        /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
+        /// Whoever has caused more gets questions refused until that is made up for.
+        #[key(unit = "", range = RATE, reload = No)]
+        work: RateLimit = RateLimit::Off;
+    }
+
+    /// The same for each public key, from whatever address: for events their author, otherwise
+    /// whom clients have proven to be (NIP-42).
+    [rates_per_key] KeyRates {
+        /// Messages EVENT, by the author of the event.
+        #[key(unit = "", range = RATE, reload = No)]
+        events: RateLimit = RateLimit::Off;
+
+        /// Messages REQ.
+        #[key(unit = "", range = RATE, reload = No)]
+        requests: RateLimit = RateLimit::Off;
+
+        /// Messages COUNT.
+        #[key(unit = "", range = RATE, reload = No)]
+        counts: RateLimit = RateLimit::Off;
+
+        /// Messages NEG-OPEN and NEG-MSG.
+        #[key(unit = "", range = RATE, reload = No)]
+        reconciliations: RateLimit = RateLimit::Off;
+
+        /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
+        /// Whoever has caused more gets questions refused until that is made up for.
+        #[key(unit = "", range = RATE, reload = No)]
+        work: RateLimit = RateLimit::Off;
+    }
+
+    /// The same for all clients together.
+    [rates_in_all] AllRates {
+        /// Connections that begin.
+        #[key(unit = "", range = RATE, reload = No)]
+        connections: RateLimit = RateLimit::Off;
+
+        /// Messages EVENT and AUTH.
+        #[key(unit = "", range = RATE, reload = No)]
+        events: RateLimit = RateLimit::Off;
+
+        /// Messages REQ.
+        #[key(unit = "", range = RATE, reload = No)]
+        requests: RateLimit = RateLimit::Off;
+
+        /// Messages COUNT.
+        #[key(unit = "", range = RATE, reload = No)]
+        counts: RateLimit = RateLimit::Off;
+
+        /// Messages NEG-OPEN and NEG-MSG.
+        #[key(unit = "", range = RATE, reload = No)]
+        reconciliations: RateLimit = RateLimit::Off;
+
+        /// Bytes of messages. What comes faster is not refused: the client is not read meanwhile.
+        #[key(unit = "", range = RATE, reload = No)]
+        bytes: RateLimit = RateLimit::Off;
+
+        /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
+        /// Whoever has caused more gets questions refused until that is made up for.
+        #[key(unit = "", range = RATE, reload = No)]
+        work: RateLimit = RateLimit::Off;
+    }
+
+    /// Who is kept out, and who is left alone.
+    [guard] GuardSettings {
+        /// Addresses, or ranges of them, that none of the rates and bans is meant for. By default
+        /// programs on this machine; clients that a trusted proxy speaks for are not.
+        #[key(unit = "", range = ADDRESS_RANGES, reload = No)]
+        exempt: Vec<String> = vec!["127.0.0.0/8".to_owned(), "::1".to_owned()];
+
+        /// Addresses, or ranges of them, that are not let in.
+        #[key(unit = "", range = ADDRESS_RANGES, reload = No, example = "[\"192.0.2.0/24\"]")]
+        denied: Vec<String> = Vec::new();
+
+        /// Most connections of one address at a time. 0: any number.
+        #[key(unit = "connections", range = Range::Integers(0, 10_000_000), reload = No)]
+        max_connections_per_address: u64 = 200;
+
+        /// Most work that one query may cause, in steps of about 10 nanoseconds. 0: any.
+        #[key(unit = "steps", range = Range::Integers(0, 1_000_000_000_000), reload = No)]
+        max_query_work: u64 = 200_000_000;
+
+        /// How much misconduct is tolerated before an address is banned: a refusal because of a
+        /// rate counts 1, a message that is none, or an event with a wrong signature, 20.
+        #[key(unit = "", range = RATE, reload = No)]
+        ban_tolerance: RateLimit = rate("5k/min");
+
+        /// How long the first ban of an address lasts; each further one lasts twice as long.
+        #[key(unit = "seconds", range = Range::Integers(1, 31_536_000), reload = No)]
+        ban_secs: u64 = 600;
+
+        /// How long a ban lasts at most. Who keeps the peace for as long starts again.
+        #[key(unit = "seconds", range = Range::Integers(1, 31_536_000), reload = No)]
+        max_ban_secs: u64 = 86_400;
+    }
+
     /// Log lines on standard error.
     [log] LogSettings {
         /// Least important level that is written.
@@ -204,6 +369,8 @@ words! { Durability { "sync" => Durability::Sync, "lazy" => Durability::Lazy } }
 words! {
     Compression { "off" => Compression::Off, "live" => Compression::Live, "all" => Compression::All }
 }
+
+words! { Naming { "forwarded" => Naming::Header, "protocol" => Naming::Protocol } }
 
 /// Importance of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,6 +431,17 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             ),
         });
     }
+    let guard = &settings.guard;
+    if guard.max_ban_secs < guard.ban_secs {
+        found.push(Conflict {
+            key: "guard.max_ban_secs",
+            other: "guard.ban_secs",
+            text: format!(
+                "expected at least guard.ban_secs ({}), found {}",
+                guard.ban_secs, guard.max_ban_secs
+            ),
+        });
+    }
     found
 }
 
@@ -278,6 +456,21 @@ const RELAY_URLS: Range = Range::ListOf(&Range::Form {
     described: "an address such as wss://relay.example.org",
     accepts: |text| RelayUrl::parse(text).is_some(),
 });
+
+const ADDRESS_RANGES: Range = Range::ListOf(&Range::Form {
+    described: "an address or a range such as 192.0.2.0/24 or 2001:db8::/32",
+    accepts: |text| text.parse::<AddressRange>().is_ok(),
+});
+
+const RATE: Range = Range::Form {
+    described: "a rate such as \"600/min\", \"20/s burst 100\" or \"5M/s\", or \"off\"",
+    accepts: |text| text == RateLimit::OFF || text.parse::<Rate>().is_ok(),
+};
+
+/// A rate that the table itself says.
+fn rate(text: &'static str) -> RateLimit {
+    RateLimit::Rate(text.parse().expect("the table's own rates are rates"))
+}
 
 const KINDS: Range = Range::ListOf(&Range::Integers(0, 65_535));
 

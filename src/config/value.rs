@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::key::{Range, Raw};
+use crate::policy::Rate;
 
 /// A type that a setting can have.
 pub(super) trait Value: Sized {
@@ -60,6 +61,45 @@ impl Value for SocketAddr {
 
     fn write(&self) -> Option<String> {
         self.to_string().write()
+    }
+}
+
+/// A rate that something is held to, if it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// It is not.
+    Off,
+    /// To this one.
+    Rate(Rate),
+}
+
+impl RateLimit {
+    /// How no limit is written.
+    pub(super) const OFF: &str = "off";
+
+    /// Returns the rate, if there is one.
+    pub fn rate(self) -> Option<Rate> {
+        match self {
+            RateLimit::Off => None,
+            RateLimit::Rate(rate) => Some(rate),
+        }
+    }
+}
+
+impl Value for RateLimit {
+    fn read(raw: &Raw, range: &Range) -> Option<Self> {
+        let text = String::read(raw, range)?;
+        if text == Self::OFF {
+            return Some(RateLimit::Off);
+        }
+        text.parse().ok().map(RateLimit::Rate)
+    }
+
+    fn write(&self) -> Option<String> {
+        match self {
+            RateLimit::Off => Self::OFF.to_owned().write(),
+            RateLimit::Rate(rate) => rate.to_string().write(),
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::extension::{self, Encoding};
+use super::proxy::{self, Gate, Pass, Refusal};
 
 /// What answers requests that do not ask for a websocket.
 pub trait Site {
@@ -50,7 +51,8 @@ pub struct Response {
 }
 
 impl RequestHead {
-    /// Returns the address of the other end of the socket.
+    /// Returns the address of the client: the other end of the socket, or whom a trusted proxy
+    /// there speaks for.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
@@ -143,20 +145,25 @@ pub(crate) struct Upgraded {
     pub(crate) request: RequestHead,
     /// What was agreed on.
     pub(crate) encoding: Encoding,
+    /// What the gate gave.
+    pub(crate) pass: Pass,
 }
 
-/// Whether there is room for this connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    Free,
-    /// Every request is answered 503, and the connection ends.
-    Full,
+/// How the client of a connection is met.
+pub(crate) enum Guest {
+    /// The gate has let it in.
+    Known(Pass),
+    /// A proxy says with each request for whom it is.
+    Forwarded,
+    /// Every request is answered so, and the connection ends.
+    Refused(Refusal),
 }
 
 /// What the HTTP stage of a connection goes by.
 pub(crate) struct StageOptions {
     pub(crate) site: Rc<dyn Site>,
-    pub(crate) room: Room,
+    pub(crate) gate: Rc<dyn Gate>,
+    pub(crate) guest: Guest,
     pub(crate) header_deadline: Duration,
     /// The most that is agreed on with a client that offers it.
     pub(crate) encoding: Encoding,
@@ -168,8 +175,9 @@ pub(crate) async fn serve_stage(
     peer: SocketAddr,
     options: StageOptions,
 ) -> Option<Upgraded> {
-    let header_deadline = options.header_deadline;
-    let stage = Stage { options, peer, upgraded: RefCell::new(None) };
+    let StageOptions { site, gate, guest, header_deadline, encoding } = options;
+    let guest = RefCell::new(Some(guest));
+    let stage = Stage { site, gate, guest, encoding, peer, upgraded: RefCell::new(None) };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_deadline)
@@ -185,16 +193,20 @@ pub(crate) async fn serve_stage(
         }
         Err(_) => return None,
     };
-    let (request, encoding) = parts.service.upgraded.into_inner()?;
+    let (request, encoding, pass) = parts.service.upgraded.into_inner()?;
     let (stream, early) = (parts.io.into_inner(), parts.read_buf.to_vec());
-    Some(Upgraded { stream, early, request, encoding })
+    Some(Upgraded { stream, early, request, encoding, pass })
 }
 
 struct Stage {
-    options: StageOptions,
+    site: Rc<dyn Site>,
+    gate: Rc<dyn Gate>,
+    /// Gone with the upgrade.
+    guest: RefCell<Option<Guest>>,
+    encoding: Encoding,
     peer: SocketAddr,
-    /// The request that was answered with 101, and what was agreed on.
-    upgraded: RefCell<Option<(RequestHead, Encoding)>>,
+    /// The request that was answered with 101, what was agreed on, and the client's pass.
+    upgraded: RefCell<Option<(RequestHead, Encoding, Pass)>>,
 }
 
 impl Service<Request<Incoming>> for Stage {
@@ -216,22 +228,40 @@ impl Service<Request<Incoming>> for Stage {
 }
 
 impl Stage {
-    fn answer(&self, request: RequestHead) -> Response {
-        if self.options.room == Room::Full {
-            return Response::text(503, "too many connections").with_header("connection", "close");
-        }
-        if !request.asks_for_websocket() {
-            return self.options.site.respond(&request);
-        }
-        match accept_key(&request) {
-            Ok(key) => self.upgrade(request, key),
-            Err(refusal) => refusal,
+    fn answer(&self, mut request: RequestHead) -> Response {
+        match self.meet(&mut request) {
+            Err(refusal) => refused(refusal),
+            Ok(_) if !request.asks_for_websocket() => self.site.respond(&request),
+            Ok(pass) => match accept_key(&request) {
+                Ok(key) => self.upgrade(request, key, pass),
+                Err(refusal) => refusal,
+            },
         }
     }
 
-    fn upgrade(&self, request: RequestHead, key: String) -> Response {
+    /// Finds out for whom a request is, and has the gate let in whom it has not yet met; returns
+    /// the pass of those.
+    fn meet(&self, request: &mut RequestHead) -> Result<Option<Pass>, Refusal> {
+        match &*self.guest.borrow() {
+            Some(Guest::Refused(refusal)) => Err(*refusal),
+            Some(Guest::Forwarded) => {
+                let lines: Vec<&str> = request.list("x-forwarded-for").collect();
+                let client = proxy::forwarded(self.peer, lines.into_iter(), &*self.gate);
+                request.peer = client;
+                self.gate.enter(client.ip()).map(Some)
+            }
+            Some(Guest::Known(_)) | None => Ok(None),
+        }
+    }
+
+    fn upgrade(&self, request: RequestHead, key: String, pass: Option<Pass>) -> Response {
+        let pass = match (pass, self.guest.take()) {
+            (Some(pass), _) | (None, Some(Guest::Known(pass))) => pass,
+            // Nothing is asked for behind an upgrade.
+            _ => return Response::text(400, "this connection was upgraded before"),
+        };
         let answer = switching_protocols(key);
-        let extension = match self.options.encoding {
+        let extension = match self.encoding {
             Encoding::Plain => None,
             Encoding::Deflate => extension::accept(request.lines("sec-websocket-extensions")),
         };
@@ -241,8 +271,16 @@ impl Stage {
                 (Encoding::Deflate, answer.with_header("sec-websocket-extensions", terms))
             }
         };
-        self.upgraded.replace(Some((request, encoding)));
+        self.upgraded.replace(Some((request, encoding, pass)));
         answer
+    }
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let answer = Response::text(refusal.status, refusal.line).with_header("connection", "close");
+    match refusal.wait_secs {
+        Some(secs) => answer.with_header("retry-after", secs.to_string()),
+        None => answer,
     }
 }
 

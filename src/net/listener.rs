@@ -22,8 +22,9 @@ use tokio::sync::Notify;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::extension::Encoding;
-use super::http::{self, RequestHead, Room, Site, StageOptions, Upgraded};
+use super::http::{self, Guest, RequestHead, Site, StageOptions, Upgraded};
 use super::outbound::{Outbound, OutboundLimits};
+use super::proxy::{self, Gate, Pass, Refusal, Trust};
 use super::websocket::{Connection, Conversation};
 use crate::deflate::Inflater;
 
@@ -167,10 +168,10 @@ impl Drop for Place {
 
 /// Who connected, and with which request.
 pub struct ConnectionInfo {
-    /// The other end of the socket.
-    pub peer: SocketAddr,
-    /// The upgrade request; its headers are freed with it.
+    /// The upgrade request, which knows the client's address; its headers are freed with it.
     pub request: RequestHead,
+    /// What the gate gave.
+    pub pass: Pass,
 }
 
 type Accept = dyn Fn(ConnectionInfo, Outbound) -> Box<dyn Conversation>;
@@ -183,6 +184,7 @@ pub(crate) struct Local {
     /// Every compressed message of the core passes through here.
     pub(crate) inflater: RefCell<Inflater>,
     site: Rc<dyn Site>,
+    gate: Rc<dyn Gate>,
     accept: Box<Accept>,
     open: RefCell<HashMap<u64, Outbound>>,
     opened_total: Cell<u64>,
@@ -196,6 +198,7 @@ pub(crate) struct Local {
 pub async fn serve<A>(
     listeners: Vec<StdListener>,
     site: Rc<dyn Site>,
+    gate: Rc<dyn Gate>,
     accept: A,
     options: NetOptions,
     shutdown: impl Future<Output = ()>,
@@ -210,6 +213,7 @@ where
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         inflater: RefCell::default(),
         site,
+        gate,
         accept: Box::new(accept),
         open: RefCell::new(HashMap::new()),
         opened_total: Cell::new(0),
@@ -259,26 +263,71 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 fn admit(local: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
     // A failure means that the socket is gone, which its first read will tell.
     let _ = stream.set_nodelay(true);
-    if let Some(place) = local.options.places.take() {
-        tokio::task::spawn_local(connect(Rc::clone(local), stream, peer, place));
-        return;
+    let trust = local.gate.trust(peer.ip());
+    // For whom a proxy speaks is known when it has said so.
+    let guest = match trust {
+        Trust::Client => match local.gate.enter(peer.ip()) {
+            Ok(pass) => Guest::Known(pass),
+            Err(refusal) => return turn_away(local, stream, peer, refusal),
+        },
+        Trust::Forwarding | Trust::Prefixing => Guest::Forwarded,
+    };
+    match local.options.places.take() {
+        Some(place) => {
+            let arrival = Arrival { stream, peer, trust, guest };
+            tokio::task::spawn_local(connect(Rc::clone(local), arrival, place));
+        }
+        None => turn_away(local, stream, peer, FULL),
     }
-    if let Some(refusal) = Refusal::take(local) {
-        tokio::task::spawn_local(refuse(refusal, stream, peer));
+}
+
+/// Tells a client that is not let in so, in HTTP, unless many are being told already.
+fn turn_away(local: &Rc<Local>, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
+    if let Some(told) = Told::take(local) {
+        tokio::task::spawn_local(tell(told, stream, peer, refusal));
     }
+}
+
+/// A socket that was accepted.
+struct Arrival {
+    stream: TcpStream,
+    peer: SocketAddr,
+    trust: Trust,
+    guest: Guest,
 }
 
 /// The life of one connection. Boxing the HTTP stage keeps the task as small as a websocket needs.
-async fn connect(local: Rc<Local>, stream: TcpStream, peer: SocketAddr, _place: Place) {
-    let stage = Box::pin(http::serve_stage(stream, peer, local.stage_options(Room::Free)));
+async fn connect(local: Rc<Local>, arrival: Arrival, _place: Place) {
+    let stage = Box::pin(receive(Rc::clone(&local), arrival));
     if let Some(upgraded) = stage.await {
-        converse(local, upgraded, peer).await;
+        converse(local, upgraded).await;
     }
 }
 
-fn converse(local: Rc<Local>, upgraded: Upgraded, peer: SocketAddr) -> Connection {
+/// Serves HTTP until a request upgrades, having found out who speaks.
+async fn receive(local: Rc<Local>, arrival: Arrival) -> Option<Upgraded> {
+    let Arrival { mut stream, mut peer, trust, mut guest } = arrival;
+    if trust == Trust::Prefixing {
+        let reading = proxy::read_header(&mut stream, peer);
+        match tokio::time::timeout(local.options.header_deadline, reading).await {
+            Ok(Ok(client)) => peer = client,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a trusted proxy did not name its client");
+                return None;
+            }
+            Err(_) => return None,
+        }
+        guest = match local.gate.enter(peer.ip()) {
+            Ok(pass) => Guest::Known(pass),
+            Err(refusal) => Guest::Refused(refusal),
+        };
+    }
+    http::serve_stage(stream, peer, local.stage_options(guest)).await
+}
+
+fn converse(local: Rc<Local>, upgraded: Upgraded) -> Connection {
     let outbound = Outbound::new(local.options.outbound, upgraded.encoding);
-    let info = ConnectionInfo { peer, request: upgraded.request };
+    let info = ConnectionInfo { request: upgraded.request, pass: upgraded.pass };
     let conversation = (local.accept)(info, outbound.clone());
     if local.is_stopping.get() {
         outbound.close(CloseCode::Away, SHUTDOWN_REASON);
@@ -286,36 +335,37 @@ fn converse(local: Rc<Local>, upgraded: Upgraded, peer: SocketAddr) -> Connectio
     Connection::new(local, upgraded.stream, upgraded.early, outbound, conversation)
 }
 
-/// Tells a client above the limit so, in HTTP.
-async fn refuse(refusal: Refusal, stream: TcpStream, peer: SocketAddr) {
-    http::serve_stage(stream, peer, refusal.0.stage_options(Room::Full)).await;
+async fn tell(told: Told, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
+    let options = told.0.stage_options(Guest::Refused(refusal));
+    http::serve_stage(stream, peer, options).await;
 }
 
-/// One of the few connections that are told 503; beyond them sockets are closed in silence.
-struct Refusal(Rc<Local>);
+/// One of the few connections that are told why; beyond them sockets are closed in silence.
+struct Told(Rc<Local>);
 
-impl Refusal {
+impl Told {
     fn take(local: &Rc<Local>) -> Option<Self> {
         let count = local.refusals.get();
         if count >= REFUSALS_MAX {
             return None;
         }
         local.refusals.set(count + 1);
-        Some(Refusal(Rc::clone(local)))
+        Some(Told(Rc::clone(local)))
     }
 }
 
-impl Drop for Refusal {
+impl Drop for Told {
     fn drop(&mut self) {
         self.0.refusals.set(self.0.refusals.get() - 1);
     }
 }
 
 impl Local {
-    fn stage_options(&self, room: Room) -> StageOptions {
+    fn stage_options(&self, guest: Guest) -> StageOptions {
         StageOptions {
             site: Rc::clone(&self.site),
-            room,
+            gate: Rc::clone(&self.gate),
+            guest,
             header_deadline: self.options.header_deadline,
             encoding: self.options.encoding,
         }
@@ -364,7 +414,8 @@ const BACKLOG: i32 = 4096;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Long enough to let connections end, short enough that nobody gives up waiting.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// Connections of one core that may be busy being told 503.
+const FULL: Refusal = Refusal { status: 503, line: "too many connections", wait_secs: None };
+/// Connections of one core that may be busy being told why they are not let in.
 const REFUSALS_MAX: usize = 256;
 const SHUTDOWN_REASON: &str = "relay is shutting down";
 

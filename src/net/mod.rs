@@ -7,8 +7,9 @@
 //!
 //! [`connect`] is the other way round: a websocket to another server, as a [`Client`].
 //!
-//! Reading order: [`listen`] and [`serve`] accept, `http` upgrades, `extension` agrees on compression,
-//! `websocket` is the life of a connection, `frame` its grammar, `outbound` its way back, `client` what this side opens.
+//! Reading order: [`listen`] and [`serve`] accept, `proxy` finds out who the client is, `http`
+//! upgrades, `extension` agrees on compression, `websocket` is the life of a connection, `frame` its
+//! grammar, `outbound` its way back, `client` what this side opens.
 
 mod client;
 mod extension;
@@ -16,6 +17,7 @@ mod frame;
 mod http;
 mod listener;
 mod outbound;
+mod proxy;
 mod websocket;
 
 #[cfg(test)]
@@ -31,5 +33,6 @@ pub use http::{RequestHead, Response, Site};
 pub use hyper::body::Bytes;
 pub use listener::{ConnectionInfo, ListenError, NetOptions, Places, listen, serve, share};
 pub use outbound::{Outbound, OutboundLimits};
+pub use proxy::{Gate, Pass, Refusal, Trust};
 pub use tungstenite::protocol::frame::coding::CloseCode;
 pub use websocket::{Conversation, Ending, Flow};

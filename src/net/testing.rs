@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{
-    CloseCode, Conversation, Encoding, Ending, Flow, NetOptions, Outbound, OutboundLimits, Places,
-    RequestHead, Response, Site,
+    CloseCode, Conversation, Encoding, Ending, Flow, Gate, NetOptions, Outbound, OutboundLimits,
+    Pass, Places, Refusal, RequestHead, Response, Site, Trust,
 };
 
 /// Returns the seed of a random test: `SEED` of the environment, or a random one.
@@ -79,6 +79,19 @@ pub(super) enum Order {
     Abort,
 }
 
+/// A gate that everybody passes.
+struct Open;
+
+impl Gate for Open {
+    fn trust(&self, _: std::net::IpAddr) -> Trust {
+        Trust::Client
+    }
+
+    fn enter(&self, _: std::net::IpAddr) -> Result<Pass, Refusal> {
+        Ok(Box::new(()))
+    }
+}
+
 pub(super) struct TestRelay {
     pub(super) address: SocketAddr,
     pub(super) told: mpsc::Receiver<Told>,
@@ -107,7 +120,8 @@ impl TestRelay {
             let relay = async move {
                 tokio::task::spawn_local(obey(order_inbox, outbounds));
                 let stopped = async { drop(stopped.await) };
-                super::serve(vec![listener], Rc::new(Page), accept, options, stopped).await
+                let (listeners, site) = (vec![listener], Rc::new(Page));
+                super::serve(listeners, site, Rc::new(Open), accept, options, stopped).await
             };
             tokio::task::LocalSet::new().block_on(&runtime, relay).expect("served");
         });

@@ -4,6 +4,7 @@
 //! everything is visible; only kinds of which a reader may see some events have each event looked
 //! at.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use super::find::{find_all, find_some};
@@ -26,6 +27,8 @@ pub struct CountRules<'a> {
     pub partly_visible_kinds: &'a [u16],
     /// Where counting one by one ends.
     pub count_max: u64,
+    /// Where the steps are added up that counting takes.
+    pub spent: &'a Cell<u64>,
 }
 
 /// The answer to a COUNT.
@@ -50,9 +53,14 @@ pub fn count(
     now: u64,
     is_visible: &dyn Fn(&EventRef<'_>) -> bool,
 ) -> Result<u64, StoreError> {
-    let (hidden_kinds, partly_visible_kinds): (&[u16], &[u16]) = (&[], &[]);
-    let rules =
-        CountRules { now, is_visible, hidden_kinds, partly_visible_kinds, count_max: u64::MAX };
+    let rules = CountRules {
+        now,
+        is_visible,
+        hidden_kinds: &[],
+        partly_visible_kinds: &[],
+        count_max: u64::MAX,
+        spent: &Cell::new(0),
+    };
     Ok(count_plainly(snapshot, filters, &rules)?.count)
 }
 
@@ -147,13 +155,15 @@ fn count_entries(
     let view = snapshot.view();
     let since = filter.since.unwrap_or(0);
     let until = filter.until.unwrap_or(u64::MAX);
-    let mut count = 0;
+    let (mut count, mut looked_at) = (0, 0);
     for range in plan.ranges(&view, filter, since, until)? {
         let mut scan = view.scan(range)?;
         while let Some(found) = scan.next()? {
+            looked_at += 1;
             count += u64::from(!found.kind().is_some_and(is_left_out));
         }
     }
+    rules.spent.set(rules.spent.get().saturating_add(looked_at));
     Ok(count)
 }
 
@@ -169,7 +179,10 @@ fn seqs_of(
     }
     // One more than counts tells whether there is more.
     let limited = Filter { limit: Some(rules.count_max + 1), ..filter.clone() };
-    find_some(snapshot, &limited, rules.is_visible, rules.hidden_kinds)
+    let mut spent = rules.spent.get();
+    let found = find_some(snapshot, &limited, rules.is_visible, rules.hidden_kinds, &mut spent);
+    rules.spent.set(spent);
+    found
 }
 
 fn capped(found: u64, rules: &CountRules<'_>) -> Counted {

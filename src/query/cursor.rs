@@ -69,6 +69,7 @@ pub struct Cursor {
     /// Some filter was not followed to its end.
     has_unknown: bool,
     has_withheld: bool,
+    spent: u64,
 }
 
 impl Cursor {
@@ -86,7 +87,13 @@ impl Cursor {
             beyond: Vec::new(),
             has_unknown: false,
             has_withheld: false,
+            spent: 0,
         }
+    }
+
+    /// Returns how many steps the query has taken so far.
+    pub fn spent(&self) -> u64 {
+        self.spent
     }
 
     /// Says that no event of these kinds is visible, so that they need not be looked through.
@@ -130,7 +137,10 @@ impl Cursor {
         let view = snapshot.view();
         let mut steps = budget.steps.max(1);
         if self.answered < self.filters.len() {
-            match self.find(&view, is_visible, &mut steps)? {
+            let before = steps;
+            let found = self.find(&view, is_visible, &mut steps)?;
+            self.spent = self.spent.saturating_add(before - steps);
+            match found {
                 Some(found) => {
                     self.hits = found.iter().map(|(hit, _)| *hit).collect();
                     return self.give(&view, &found, is_visible, sink);

@@ -18,15 +18,16 @@ pub fn find_all(
     filter: &Filter,
     is_visible: &dyn Fn(&EventRef<'_>) -> bool,
 ) -> Result<Vec<Seq>, StoreError> {
-    find_some(snapshot, filter, is_visible, &[])
+    find_some(snapshot, filter, is_visible, &[], &mut 0)
 }
 
-/// Does the same where no event of some kinds is visible.
+/// Does the same where no event of some kinds is visible; adds the steps it takes to `spent`.
 pub(super) fn find_some(
     snapshot: &Snapshot<'_>,
     filter: &Filter,
     is_visible: &dyn Fn(&EventRef<'_>) -> bool,
     hidden_kinds: &[u16],
+    spent: &mut u64,
 ) -> Result<Vec<Seq>, StoreError> {
     let want =
         filter.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
@@ -37,7 +38,9 @@ pub(super) fn find_some(
     let mut race = Race::new(filter, &snapshot.view());
     loop {
         let mut steps = u64::MAX;
-        if let Some(found) = race.run(&snapshot.view(), &task, &mut steps)? {
+        let found = race.run(&snapshot.view(), &task, &mut steps)?;
+        *spent = spent.saturating_add(u64::MAX - steps);
+        if let Some(found) = found {
             return Ok(found.into_iter().map(|(hit, _)| hit.seq).collect());
         }
     }

@@ -11,6 +11,7 @@ use super::query::Queries;
 use crate::net::{CloseCode, Conversation, Ending, Flow, Outbound};
 use crate::nostr::Event;
 use crate::nostr::message;
+use crate::policy::Allowance;
 use crate::session::{Action, Challenge, Session};
 
 /// Names one connection of one core, past its end: answers may come late.
@@ -99,11 +100,11 @@ pub(super) struct Talk {
 
 impl Talk {
     /// Begins the conversation of a connection that was accepted.
-    pub(super) fn begin(core: &Rc<Core>, outbound: Outbound) -> Talk {
+    pub(super) fn begin(core: &Rc<Core>, allowance: Allowance, outbound: Outbound) -> Talk {
         core.metrics.connections_opened_total.add(1);
         let challenge = Challenge::new((core.relay.random)());
         let mut greeting = Vec::with_capacity(GREETING_BYTES);
-        let session = Session::begin(challenge, &core.relay.session, &mut greeting);
+        let session = Session::begin(challenge, &core.relay.session, allowance, &mut greeting);
         outbound.push_text(&greeting);
         let connection = core.connections.borrow_mut().add(outbound, session);
         Talk { core: Rc::clone(core), connection, burst: Vec::new() }
@@ -123,6 +124,7 @@ impl Conversation for Talk {
         let (core, connection) = (&self.core, &self.connection);
         core.metrics.messages_total.add(1);
         let now = core.relay.clock.now_secs();
+        let rest_secs = core.charge_bytes(connection, message.len(), now);
         let mut answer = core.answer.borrow_mut();
         answer.clear();
         let action =
@@ -150,7 +152,7 @@ impl Conversation for Talk {
             Action::Count { query, filters } => core.count(connection, query, filters),
             Action::Reconcile(asked) => core.reconcile(connection, asked),
         }
-        Flow::Continue
+        core.flow_after(connection, rest_secs, now)
     }
 
     fn binary(&mut self) -> Flow {

@@ -15,21 +15,23 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, yield_now};
 
 use super::connection::{ConnectionKey, Connections, Talk};
+use super::guard::{self, Door, Resting};
 use super::live::Live;
 use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
 use super::publish::Stalled;
 use super::query::Chunk;
 use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
-use super::settings::Compression;
+use super::settings::{Compression, Proxies};
 use super::work::Job;
 use crate::clock::Clock;
 use crate::fanout::{Consumer, SubscriptionIndex};
 use crate::ingest::{Replies, Reply, Submission, WriterHandle};
 use crate::mailbox::{Inbox, Sender};
 use crate::metrics::CoreMetrics;
-use crate::net::{self, Encoding, NetOptions, Outbound};
+use crate::net::{self, ConnectionInfo, Encoding, NetOptions, Outbound};
 use crate::nostr::Verifier;
+use crate::policy::Crowd;
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::seq::Seq;
 use crate::session::SessionLimits;
@@ -42,6 +44,10 @@ pub(super) struct Relay {
     /// Where everything unpredictable comes from.
     pub(super) random: fn() -> [u8; 16],
     pub(super) session: SessionLimits,
+    /// Whose word about clients is taken.
+    pub(super) proxies: Proxies,
+    /// Everybody who is measured.
+    pub(super) crowd: Arc<Crowd>,
     pub(super) query: QueryLimits,
     /// Where COUNT ends to look at events one by one.
     pub(super) count_max: u64,
@@ -69,6 +75,8 @@ pub(super) enum Message {
     Counted {
         /// Who asked.
         connection: ConnectionKey,
+        /// What it cost, in steps.
+        work: u64,
         /// The whole message.
         answer: Vec<u8>,
     },
@@ -112,6 +120,7 @@ pub(super) struct Core {
     pub(super) live: RefCell<Live>,
     pub(super) stalled: RefCell<Stalled>,
     pub(super) reconcilers: RefCell<Reconcilers>,
+    pub(super) resting: RefCell<Resting>,
     pub(super) verifier: RefCell<Verifier>,
     /// Where the answer to one message is written.
     pub(super) answer: RefCell<Vec<u8>>,
@@ -160,11 +169,12 @@ impl CoreStart {
             // An error means that the one who could say so is gone, which says the same.
             let _ = stop.wait_for(|is_stopping| *is_stopping).await;
         };
-        let accept = move |_, outbound| -> Box<dyn net::Conversation> {
-            Box::new(Talk::begin(&core, outbound))
+        let gate = Rc::new(Door::of(&core));
+        let accept = move |info: ConnectionInfo, outbound| -> Box<dyn net::Conversation> {
+            Box::new(Talk::begin(&core, guard::allowance_of(info.pass), outbound))
         };
-        let served =
-            net::serve(self.listeners, Rc::new(self.site), accept, self.net, stopped).await;
+        let site = Rc::new(self.site);
+        let served = net::serve(self.listeners, site, gate, accept, self.net, stopped).await;
         attending.abort();
         served
     }
@@ -179,7 +189,9 @@ async fn attend(core: Rc<Core>, bell: Arc<Notify>) {
                 let _ = tokio::time::timeout(pause, bell.notified()).await;
             }
         }
-        core.end_idle_reconciliations(core.relay.clock.now_secs());
+        let now = core.relay.clock.now_secs();
+        core.end_idle_reconciliations(now);
+        core.wake_rested(now);
         core.inbox.answer();
         loop {
             let messages = core.attend_to_some();
@@ -217,6 +229,7 @@ impl Core {
             live: RefCell::new(Live::new(parts.consumer, parts.last)),
             stalled: RefCell::default(),
             reconcilers: RefCell::default(),
+            resting: RefCell::default(),
             verifier: RefCell::default(),
             answer: RefCell::default(),
             page: RefCell::default(),
@@ -230,7 +243,8 @@ impl Core {
         if !self.stalled.borrow().is_empty() {
             return Some(STALL_PAUSE);
         }
-        (!self.reconcilers.borrow().is_empty()).then_some(IDLE_PERIOD)
+        let is_idle = self.reconcilers.borrow().is_empty() && self.resting.borrow().is_empty();
+        (!is_idle).then_some(IDLE_PERIOD)
     }
 
     /// Attends to some of the inbox; returns whether there may be more.
@@ -242,8 +256,8 @@ impl Core {
                 Some(Message::Refused(refused)) => self.take_refused(refused),
                 Some(Message::Chunk(chunk)) => self.take_chunk(*chunk),
                 Some(Message::Reconciled(reconciled)) => self.take_reconciled(*reconciled),
-                Some(Message::Counted { connection, answer }) => {
-                    self.take_count(connection, &answer);
+                Some(Message::Counted { connection, work, answer }) => {
+                    self.take_count(connection, work, &answer);
                 }
                 // Who asked may have stopped waiting.
                 Some(Message::Beat(asker)) => drop(asker.try_send(self.number)),

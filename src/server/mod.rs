@@ -11,6 +11,7 @@
 //!
 //! A client's message is taken in `connection`, the way of an EVENT is `publish`, the way of a REQ
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is the pool, `core` a core's thread,
+//! `guard` what clients are held to,
 //! `run` the order of starting and stopping, `routes` plain HTTP.
 
 mod settings;
@@ -26,6 +27,7 @@ mod publish;
 mod query;
 mod render;
 
+mod guard;
 mod keeper;
 mod pulse;
 mod work;
@@ -35,4 +37,4 @@ mod tests;
 
 pub use pulse::Pulse;
 pub use run::{Server, run};
-pub use settings::{About, Compression, ServerError, ServerSettings};
+pub use settings::{About, Compression, Naming, Proxies, ServerError, ServerSettings};

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
+use super::guard::AuthorQuota;
 use super::render;
-use super::work::{self, Job, Submitted, VerifyJob};
+use super::work::{self, Job, Metered, Submitted, VerifyJob};
 use crate::ingest::{Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::{Refused, Sender};
 use crate::net::Flow;
@@ -85,12 +86,15 @@ impl Core {
         self.metrics.events_total.add(events.len() as u64);
         self.answer_duplicates(connection, &mut events);
         let from = ReplyTo { core: self.number, connection: connection.key.to_number() };
+        let metered = connection.metered();
         if events.len() <= VERIFIED_INLINE_MAX {
+            let quotas = &self.relay.session.quotas;
+            let quota = AuthorQuota::of(&self.relay, quotas, metered);
             for event in events {
-                self.verify_inline(connection, from, event);
+                self.verify_inline(connection, from, event, quota.as_ref());
             }
         } else {
-            self.share_out(from, events);
+            self.share_out(from, metered, events);
         }
         let mut stalled = self.stalled.borrow_mut();
         if stalled.is_empty() {
@@ -108,8 +112,12 @@ impl Core {
     pub(super) fn authenticate(&self, connection: &Connection, event: Event) {
         let mut verifier = self.verifier.borrow_mut();
         connection.outbound.push_text_with(|out| match verifier.verify(event) {
-            Ok(proof) => connection.session.borrow_mut().authenticate(&proof, out),
+            Ok(proof) => {
+                let now = self.relay.clock.now_secs();
+                connection.session.borrow_mut().authenticate(&proof, now, out);
+            }
             Err((event, invalid)) => {
+                self.note_forgery(connection);
                 let reject = Reject::invalid(invalid.to_string());
                 message::write_refusal(out, &event.id, &reject);
             }
@@ -122,6 +130,7 @@ impl Core {
         for reply in replies {
             let key = ConnectionKey::from_number(reply.to.connection);
             if let Some(connection) = connections.of(key) {
+                self.note_outcome(connection, &reply.outcome);
                 answer(connection, &reply.id, &reply.outcome);
             }
         }
@@ -183,20 +192,29 @@ impl Core {
         self.metrics.events_duplicate_total.add((before - events.len()) as u64);
     }
 
-    fn verify_inline(&self, connection: &Connection, from: ReplyTo, event: Event) {
-        match work::submit(&self.writer, &mut self.verifier.borrow_mut(), from, event) {
+    fn verify_inline(
+        &self,
+        connection: &Connection,
+        from: ReplyTo,
+        event: Event,
+        quota: Option<&AuthorQuota<'_>>,
+    ) {
+        match work::submit(&self.writer, &mut self.verifier.borrow_mut(), from, event, quota) {
             Submitted::Over => {}
             Submitted::Refused(submission) => self.stalled.borrow_mut().add(submission),
-            Submitted::Rejected(reply) => answer(connection, &reply.id, &reply.outcome),
+            Submitted::Rejected(reply) => {
+                self.note_outcome(connection, &reply.outcome);
+                answer(connection, &reply.id, &reply.outcome);
+            }
         }
     }
 
-    fn share_out(&self, from: ReplyTo, events: Vec<Event>) {
+    fn share_out(&self, from: ReplyTo, metered: Metered, events: Vec<Event>) {
         let mut stalled = self.stalled.borrow_mut();
         let mut rest = events.into_iter();
         while rest.len() > 0 {
             let events = rest.by_ref().take(VERIFY_CHUNK_EVENTS).collect();
-            stalled.hand(&self.work, Job::Verify(VerifyJob { from, events }));
+            stalled.hand(&self.work, Job::Verify(VerifyJob { from, metered, events }));
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
 use super::publish::Handed;
-use super::render::{self, Audience, SliceEnd};
+use super::render::{self, Audience, SliceEnd, Sliced};
 use super::work::{CountJob, Job, SliceJob};
 use crate::fanout::SubKey;
 use crate::net::Bytes;
@@ -59,6 +59,8 @@ pub(super) struct Chunk {
     pub(super) frames: Bytes,
     pub(super) end: SliceEnd,
     pub(super) sent: u64,
+    /// What it cost, in steps.
+    pub(super) work: u64,
 }
 
 impl Core {
@@ -158,6 +160,7 @@ impl Core {
             return;
         };
         connection.queries.borrow_mut().running -= 1;
+        self.charge_work(&connection, chunk.work);
         if connection.session.borrow().subscription(chunk.subscription).is_some() {
             self.metrics.events_sent_stored_total.add(chunk.sent);
             connection.outbound.push_frames(chunk.frames);
@@ -167,9 +170,10 @@ impl Core {
     }
 
     /// Sends the answer of a COUNT.
-    pub(super) fn take_count(&self, connection: ConnectionKey, answer: &[u8]) {
+    pub(super) fn take_count(&self, connection: ConnectionKey, work: u64, answer: &[u8]) {
         let Some(connection) = self.connections.borrow().of(connection).cloned() else { return };
         connection.queries.borrow_mut().running -= 1;
+        self.charge_work(&connection, work);
         connection.outbound.push_text(answer);
         self.start_waiting(&connection);
     }
@@ -227,7 +231,7 @@ impl Core {
     ) {
         let mut page = self.page.borrow_mut();
         let size = self.relay.slice_inline;
-        let (end, sent) = {
+        let Sliced { end, sent, work } = {
             let session = connection.session.borrow();
             let Some(open) = session.subscription(subscription) else { return };
             let encoding = self.relay.encoding_of_stored(&connection.outbound);
@@ -238,6 +242,7 @@ impl Core {
         self.metrics.events_sent_stored_total.add(sent);
         Self::push_chunk(connection, &mut page.frames);
         drop(page);
+        self.charge_work(connection, work);
         self.go_on(connection, subscription, cursor, end);
     }
 
@@ -265,6 +270,9 @@ impl Core {
 
     /// Has the next chunk made, or parks the query while the client does not read.
     fn proceed(&self, connection: &Rc<Connection>, subscription: u32, cursor: Cursor) {
+        if let Err(reject) = self.check_query(connection, &cursor) {
+            return self.fail_subscription(connection, subscription, &reject);
+        }
         if connection.outbound.is_congested() {
             connection.queries.borrow_mut().parked.push((subscription, cursor));
             return;

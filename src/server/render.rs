@@ -46,8 +46,16 @@ pub(super) struct SliceSize {
     pub(super) chunk_bytes: usize,
 }
 
-/// Runs one slice and appends its frames to the page; returns how it ended and how many events it
-/// sent.
+/// What a slice did.
+pub(super) struct Sliced {
+    pub(super) end: SliceEnd,
+    /// How many events it sent.
+    pub(super) sent: u64,
+    /// What it cost, in steps.
+    pub(super) work: u64,
+}
+
+/// Runs one slice and appends its frames to the page.
 pub(super) fn slice(
     snapshot: &Snapshot<'_>,
     cursor: &mut Cursor,
@@ -55,9 +63,9 @@ pub(super) fn slice(
     size: SliceSize,
     now: u64,
     page: &mut Page,
-) -> (SliceEnd, u64) {
+) -> Sliced {
     let Page { frames, deflater, text } = page;
-    let mut sent = 0;
+    let (spent_before, mut sent) = (cursor.spent(), 0);
     let has_withheld = Cell::new(false);
     let is_visible = |event: &EventRef<'_>| {
         let sight = session::sight(event, audience.reader, now);
@@ -99,8 +107,12 @@ pub(super) fn slice(
         }
         Err(error) => fail(audience, &error, frames),
     };
-    (end, sent)
+    let work = cursor.spent() - spent_before + frames.len() as u64 / BYTES_PER_STEP;
+    Sliced { end, sent, work }
 }
+
+/// Bytes rendered, queued and written in the time of one step.
+pub(super) const BYTES_PER_STEP: u64 = 32;
 
 fn hint_of(cursor: &Cursor) -> Option<EoseHint> {
     match cursor.hint() {

@@ -23,9 +23,11 @@ use super::work::{Job, Worker};
 use crate::clock::Clock;
 use crate::fanout::{self, Ring, RingLimits, Waker};
 use crate::ingest::{self, Replies, Reply, WriterHandle, WriterThread};
+use crate::limits;
 use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::CoreMetrics;
 use crate::net::{self, Encoding, NetOptions, OutboundLimits, Places};
+use crate::policy::Crowd;
 use crate::query::Budget;
 use crate::session::OwnNames;
 use crate::store::Store;
@@ -97,6 +99,8 @@ impl Server {
             query: settings.query,
             count_max: settings.count_max,
             reconcile: settings.reconcile,
+            proxies: settings.proxies.clone(),
+            crowd: Arc::new(Crowd::new(limits::CROWD_MAX)),
             kept: Kept::default(),
             message_bytes_max: settings.message_bytes_max,
             compression: settings.compression,

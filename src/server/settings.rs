@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::address::AddressRanges;
 use crate::net::ListenError;
 use crate::nostr::PublicKey;
 use crate::query::{QueryLimits, ReconcileLimits};
@@ -32,6 +33,27 @@ pub struct ServerSettings {
     pub reconcile: ReconcileLimits,
     /// What the relay says of itself.
     pub about: About,
+    /// Whose word about clients is taken.
+    pub proxies: Proxies,
+}
+
+/// Proxies between the relay and its clients.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    /// Where they are.
+    pub trusted: AddressRanges,
+    /// How they name a client.
+    pub naming: Naming,
+}
+
+/// How a trusted proxy names its client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// By `X-Forwarded-For`, in each request.
+    #[default]
+    Header,
+    /// By the PROXY protocol, at the beginning of each connection.
+    Protocol,
 }
 
 /// Which messages are compressed, if the client understands that.

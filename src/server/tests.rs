@@ -13,7 +13,7 @@ use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
 use super::negentropy::Kept;
 use super::render::SliceSize;
-use super::settings::Compression;
+use super::settings::{Compression, Proxies};
 use super::work::{Job, Tools, Worker};
 use crate::clock::Clock;
 use crate::deflate::Inflater;
@@ -22,6 +22,7 @@ use crate::ingest::{self, WriterThread};
 use crate::mailbox::{self, Inbox, Received, Receiver};
 use crate::net::{Conversation, Encoding, Ending, Flow, Outbound, OutboundLimits};
 use crate::nostr::{Event, Keypair, Kind};
+use crate::policy::{Allowance, Crowd, Quotas};
 use crate::query::{Budget, QueryLimits, ReconcileLimits};
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, OwnNames, RestrictedKinds,
@@ -317,6 +318,7 @@ impl House {
             authentication: Authentication::Optional,
             restricted: RestrictedKinds::new([4, 1059, 21_059]),
             names: OwnNames::Local("127.0.0.1:7777".parse().unwrap()),
+            quotas: Quotas::default(),
         };
         let relay = Arc::new(Relay {
             store: store.clone(),
@@ -326,6 +328,8 @@ impl House {
             query: QueryLimits { default_limit: 10_000, max_limit: 10_000 },
             count_max: 1_000,
             reconcile: ReconcileLimits { items_max: 1_000, answer_bytes_max: 4096 },
+            proxies: Proxies::default(),
+            crowd: Arc::new(Crowd::new(100)),
             kept: Kept::default(),
             message_bytes_max: 100_000,
             compression: Compression::All,
@@ -367,7 +371,7 @@ impl House {
         let encoding = if clients.is_multiple_of(2) { Encoding::Plain } else { Encoding::Deflate };
         let outbound = Outbound::new(self.limits, encoding);
         Client {
-            talk: Talk::begin(&self.core, outbound.clone()),
+            talk: Talk::begin(&self.core, Allowance::unlimited(), outbound.clone()),
             outbound,
             received: HashMap::new(),
             oks: Vec::new(),

@@ -4,13 +4,15 @@
 //! the writer has no room for go back to the core they came from, which stops reading the sockets
 //! that sent them.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::connection::ConnectionKey;
 use super::core::{Inboxes, Message, Relay};
+use super::guard::AuthorQuota;
 use super::negentropy::ReconcileJob;
 use super::query::Chunk;
-use super::render::{self, Audience, Page};
+use super::render::{self, Audience, Page, Sliced};
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::Receiver;
 use crate::net::{Bytes, Encoding};
@@ -35,7 +37,15 @@ pub(super) enum Job {
 /// Some events of one burst.
 pub(super) struct VerifyJob {
     pub(super) from: ReplyTo,
+    pub(super) metered: Metered,
     pub(super) events: Vec<Event>,
+}
+
+/// Whether quotas hold for whoever asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Metered {
+    No,
+    Yes,
 }
 
 /// A query to go on with.
@@ -96,8 +106,10 @@ impl Worker {
     fn verify(&self, verifier: &mut Verifier, job: VerifyJob) {
         let mut replies = Vec::new();
         let mut refused = Vec::new();
+        let quotas = &self.relay.session.quotas;
+        let quota = AuthorQuota::of(&self.relay, quotas, job.metered);
         for event in job.events {
-            match submit(&self.writer, verifier, job.from, event) {
+            match submit(&self.writer, verifier, job.from, event, quota.as_ref()) {
                 Submitted::Over => {}
                 Submitted::Refused(submission) => refused.push(submission),
                 Submitted::Rejected(reply) => replies.push(reply),
@@ -116,9 +128,12 @@ impl Worker {
         page.frames.clear();
         let audience =
             Audience { subscription: &job.id, reader: &job.reader, encoding: job.encoding };
-        let (end, sent) = match self.relay.store.snapshot() {
+        let Sliced { end, sent, work } = match self.relay.store.snapshot() {
             Ok(snapshot) => render::slice(&snapshot, &mut job.cursor, &audience, size, now, page),
-            Err(error) => (render::fail(&audience, &error, &mut page.frames), 0),
+            Err(error) => {
+                let end = render::fail(&audience, &error, &mut page.frames);
+                Sliced { end, sent: 0, work: 0 }
+            }
         };
         let chunk = Chunk {
             connection: job.connection,
@@ -127,13 +142,15 @@ impl Worker {
             frames: Bytes::copy_from_slice(&page.frames),
             end,
             sent,
+            work,
         };
         self.inboxes.put(job.core, Message::Chunk(Box::new(chunk)));
     }
 
     fn count(&self, job: &CountJob) {
         let mut answer = Vec::new();
-        match self.counted(job) {
+        let spent = Cell::new(0);
+        match self.counted(job, &spent) {
             Ok(counted) => {
                 let count = Count {
                     count: counted.count,
@@ -146,10 +163,11 @@ impl Worker {
                 message::write_closed(&mut answer, &job.query, &render::refusal(&error));
             }
         }
-        self.inboxes.put(job.core, Message::Counted { connection: job.connection, answer });
+        let (connection, work) = (job.connection, spent.get());
+        self.inboxes.put(job.core, Message::Counted { connection, work, answer });
     }
 
-    fn counted(&self, job: &CountJob) -> Result<Counted, StoreError> {
+    fn counted(&self, job: &CountJob, spent: &Cell<u64>) -> Result<Counted, StoreError> {
         let now = self.relay.clock.now_secs();
         let rules = CountRules {
             now,
@@ -157,6 +175,7 @@ impl Worker {
             hidden_kinds: job.reader.hidden().map_or(&[], |kinds| kinds),
             partly_visible_kinds: job.reader.partly_visible(),
             count_max: self.relay.count_max,
+            spent,
         };
         let snapshot = self.relay.store.snapshot()?;
         match job.reader.narrowed(&job.filters) {
@@ -176,17 +195,22 @@ pub(super) enum Submitted {
     Rejected(Reply),
 }
 
-/// Verifies an event and hands it to the writer.
+/// Verifies an event and hands it to the writer, if its author has not sent too many.
 pub(super) fn submit(
     writer: &WriterHandle,
     verifier: &mut Verifier,
     from: ReplyTo,
     event: Event,
+    quota: Option<&AuthorQuota<'_>>,
 ) -> Submitted {
     let id = event.id;
     let admitted = verifier
         .verify(event)
         .map_err(|(_, invalid)| Reject::invalid(invalid.to_string()))
+        .and_then(|event| match quota {
+            Some(quota) => quota.take(event),
+            None => Ok(event),
+        })
         .and_then(Admitted::new);
     match admitted {
         Ok(event) => match writer.submit(Submission { event, reply: from }) {

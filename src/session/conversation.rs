@@ -13,7 +13,8 @@ use super::negentropy::{NegentropyLimits, Reconcile, Reconciliations};
 use super::visible::{Reader, RestrictedKinds};
 use crate::limits;
 use crate::nostr::message::{self, ClientMessage, MessageError, SubscriptionId};
-use crate::nostr::{Event, Filter, Prefix, Reject, Verified};
+use crate::nostr::{Event, Filter, Kind, Prefix, Reject, Verified};
+use crate::policy::{Activity, Allowance, Misconduct, Quotas};
 use crate::seq::Seq;
 
 /// The settings a session is held to.
@@ -33,6 +34,8 @@ pub struct SessionLimits {
     pub restricted: RestrictedKinds,
     /// The addresses of this relay.
     pub names: OwnNames,
+    /// How much of what is allowed to whom.
+    pub quotas: Quotas,
 }
 
 /// Whether clients must say who they are (NIP-42).
@@ -116,16 +119,29 @@ pub struct Session {
     challenge: Challenge,
     reconciliations: Reconciliations,
     reader: Reader,
+    allowance: Allowance,
 }
 
 impl Session {
     /// Begins a conversation: appends the challenge that is sent before anything else, so that a
     /// client that meets `auth-required` can answer at once (NIP-42.8).
-    pub fn begin(challenge: Challenge, limits: &SessionLimits, greeting: &mut Vec<u8>) -> Session {
+    pub fn begin(
+        challenge: Challenge,
+        limits: &SessionLimits,
+        allowance: Allowance,
+        greeting: &mut Vec<u8>,
+    ) -> Session {
         message::write_auth(greeting, &challenge.to_string());
         let reader = Reader::stranger(limits.restricted.clone());
         let reconciliations = Reconciliations::default();
-        Session { subscriptions: Vec::new(), opened: 0, challenge, reconciliations, reader }
+        Session {
+            subscriptions: Vec::new(),
+            opened: 0,
+            challenge,
+            reconciliations,
+            reader,
+            allowance,
+        }
     }
 
     /// Takes one message at the second `now`. Appends the message that answers it at once, if one
@@ -140,19 +156,25 @@ impl Session {
         match ClientMessage::parse(text) {
             Ok(ClientMessage::Event(event)) => self.publish(event, limits, now, answer),
             Ok(ClientMessage::Req { subscription, filters }) => {
-                self.open(subscription, filters, limits, answer)
+                self.open(subscription, filters, limits, now, answer)
             }
             Ok(ClientMessage::Close { subscription }) => self.close(&subscription),
             Ok(ClientMessage::Count { query, filters }) => {
-                self.count(query, filters, limits, answer)
+                self.count(query, filters, limits, now, answer)
             }
             Ok(ClientMessage::Auth(event)) => self.take_proof(event, limits, now, answer),
             Ok(ClientMessage::NegOpen { subscription, filter, message }) => {
-                let refused = self.check_filters(std::slice::from_ref(&filter), limits);
+                let refused = self.take(Activity::Reconcile, limits, now).err();
+                let refused =
+                    refused.or_else(|| self.check_filters(std::slice::from_ref(&filter), limits));
                 let limits = &limits.negentropy;
                 self.reconciliations.open(subscription, filter, message, refused, limits, answer)
             }
             Ok(ClientMessage::NegMsg { subscription, message }) => {
+                if let Err(reject) = self.take(Activity::Reconcile, limits, now) {
+                    message::write_neg_err(answer, &subscription, &reject);
+                    return self.reconciliations.close(&subscription);
+                }
                 self.reconciliations.message(&subscription, message, answer)
             }
             Ok(ClientMessage::NegClose { subscription }) => {
@@ -160,6 +182,9 @@ impl Session {
             }
             Err(error) => {
                 error.write(answer);
+                if matches!(error, MessageError::Notice(_) | MessageError::Ok { .. }) {
+                    self.allowance.misbehave(Misconduct::Junk, &limits.quotas, now);
+                }
                 match error {
                     MessageError::Closed { subscription, .. } => self.end_named(&subscription),
                     MessageError::NegErr { subscription, .. } => {
@@ -174,7 +199,7 @@ impl Session {
 
     /// Takes a proof of identity that was really signed: from here on the client is also its
     /// author. Appends the answer.
-    pub fn authenticate(&mut self, proof: &Verified, answer: &mut Vec<u8>) {
+    pub fn authenticate(&mut self, proof: &Verified, now: u64, answer: &mut Vec<u8>) {
         let event = proof.event();
         let count = self.reader.keys().len();
         if count >= limits::SESSION_KEYS_MAX && !self.reader.is(&event.pubkey) {
@@ -183,12 +208,18 @@ impl Session {
             return message::write_refusal(answer, &event.id, &reject);
         }
         self.reader.add(event.pubkey);
+        self.allowance.add_key(&event.pubkey, now);
         message::write_ok(answer, &event.id, true, "");
     }
 
     /// Returns who reads, for [`visible`](super::visible).
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// Returns what the client may still do.
+    pub fn allowance(&self) -> &Allowance {
+        &self.allowance
     }
 
     /// Returns the reconciliations.
@@ -232,8 +263,12 @@ impl Session {
         id: SubscriptionId,
         filters: Vec<Filter>,
         limits: &SessionLimits,
+        now: u64,
         answer: &mut Vec<u8>,
     ) -> Action {
+        if let Err(reject) = self.take(Activity::Request, limits, now) {
+            return self.refuse(&id, &reject, answer);
+        }
         let at = self.position(&id);
         let refused = self.check_filters(&filters, limits).or_else(|| {
             let is_full = at.is_none() && self.subscriptions.len() >= limits.subscriptions_max;
@@ -257,8 +292,12 @@ impl Session {
         query: SubscriptionId,
         filters: Vec<Filter>,
         limits: &SessionLimits,
+        now: u64,
         answer: &mut Vec<u8>,
     ) -> Action {
+        if let Err(reject) = self.take(Activity::Count, limits, now) {
+            return self.refuse(&query, &reject, answer);
+        }
         match self.check_filters(&filters, limits) {
             Some(reject) => self.refuse(&query, &reject, answer),
             None => Action::Count { query, filters: filters.into() },
@@ -277,7 +316,14 @@ impl Session {
             authentication: limits.authentication,
             names: &limits.names,
         };
-        match admission::check(&event.view(), &limits.event, &parties, now) {
+        // Requests to vanish are obeyed however many there are (NIP-62.5).
+        let allowed = match event.kind {
+            Kind::VANISH => Ok(()),
+            _ => self.take(Activity::Event, limits, now),
+        };
+        let checked =
+            allowed.and_then(|()| admission::check(&event.view(), &limits.event, &parties, now));
+        match checked {
             Ok(()) => Action::Publish(event),
             Err(reject) => {
                 message::write_refusal(answer, &event.id, &reject);
@@ -293,13 +339,21 @@ impl Session {
         now: u64,
         answer: &mut Vec<u8>,
     ) -> Action {
-        match check_proof(&event.view(), &self.challenge, &limits.names, now) {
+        let checked = self
+            .take(Activity::Event, limits, now)
+            .and_then(|()| check_proof(&event.view(), &self.challenge, &limits.names, now));
+        match checked {
             Ok(()) => Action::Authenticate(event),
             Err(reject) => {
                 message::write_refusal(answer, &event.id, &reject);
                 Action::Done
             }
         }
+    }
+
+    #[inline]
+    fn take(&self, activity: Activity, limits: &SessionLimits, now: u64) -> Result<(), Reject> {
+        self.allowance.take(activity, &limits.quotas, now)
     }
 
     /// Returns why these filters are refused, if they are.
@@ -368,6 +422,7 @@ mod tests {
             authentication: Authentication::Optional,
             restricted: RestrictedKinds::new([4, 1059, 21_059]),
             names: OwnNames::Public(RelayUrl::parse(OWN).into_iter().collect()),
+            quotas: Quotas::default(),
         }
     }
 
@@ -755,7 +810,12 @@ mod tests {
     impl Talk {
         fn new() -> Talk {
             let (limits, mut greeting) = (limits(), Vec::new());
-            let session = Session::begin(Challenge::new([7; 16]), &limits, &mut greeting);
+            let session = Session::begin(
+                Challenge::new([7; 16]),
+                &limits,
+                Allowance::unlimited(),
+                &mut greeting,
+            );
             let expected = format!(r#"["AUTH","{}"]"#, "07".repeat(16));
             assert_eq!(String::from_utf8(greeting).expect("it is text"), expected);
             Talk { session, limits }
@@ -779,7 +839,7 @@ mod tests {
             let Action::Authenticate(event) = action else { panic!("it is a proof") };
             let proof = Verifier::new().verify(event).expect("it is signed");
             let mut answer = Vec::new();
-            self.session.authenticate(&proof, &mut answer);
+            self.session.authenticate(&proof, NOW, &mut answer);
             String::from_utf8(answer).expect("answers are text")
         }
 

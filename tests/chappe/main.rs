@@ -35,6 +35,9 @@ mod nip77;
 
 mod deflate;
 
+mod guard;
+mod proxies;
+
 mod model;
 
 mod crash;

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Rooms by floor, from the ground up: a room imports only from floors below its own.
-const FLOORS: &str = "limits clock deflate hex seq mailbox metrics sys|nostr reconcile|\
+const FLOORS: &str = "limits address clock deflate hex seq mailbox metrics sys|nostr reconcile|\
     store policy fanout|query ingest|session net|server peer|config cli";
 /// What the floors would forbid: `cli` fills the settings tree, `seq` is written in hex.
 const ALSO: [&str; 2] = ["cli config", "seq hex"];

@@ -5,11 +5,14 @@
 //! When it returns, everything that was due before it has arrived.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tungstenite::{Bytes, Error, Message, Utf8Bytes, WebSocket};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::http::HeaderName;
+use tungstenite::{Bytes, Error, HandshakeError, Message, Utf8Bytes, WebSocket};
 
 use super::PATIENCE;
 use super::event::{Event, Key, key, now};
@@ -66,12 +69,35 @@ impl Client {
     /// Connects, upgrades to a websocket on `/`, and reads the challenge that the relay begins with
     /// (NIP-42).
     pub(crate) fn connect(address: &str) -> Client {
-        let stream = TcpStream::connect(address).expect("the relay accepts connections");
+        let connected = Client::connect_through(address, b"", &[]);
+        connected.unwrap_or_else(|status| panic!("the upgrade on / succeeds, not {status}"))
+    }
+
+    /// Does the same behind `prefix` and with more headers; returns the status of a refusal, 0 if
+    /// the connection just ended.
+    pub(crate) fn connect_through(
+        address: &str,
+        prefix: &[u8],
+        headers: &[(&str, &str)],
+    ) -> Result<Client, u16> {
+        let mut stream = TcpStream::connect(address).expect("the relay accepts connections");
         stream.set_nodelay(true).expect("TCP has no delay option");
         stream.set_read_timeout(Some(PATIENCE)).expect("time-outs are supported");
         stream.set_write_timeout(Some(PATIENCE)).expect("time-outs are supported");
-        let (socket, _) = tungstenite::client(format!("ws://{address}/"), stream)
-            .unwrap_or_else(|error| panic!("the upgrade on / succeeds: {error}"));
+        stream.write_all(prefix).expect("a new connection takes a few bytes");
+        let mut request =
+            format!("ws://{address}/").into_client_request().expect("it is an address");
+        for (name, value) in headers {
+            let name = HeaderName::try_from(*name).expect("a name of a header");
+            request.headers_mut().append(name, value.parse().expect("a value of a header"));
+        }
+        let (socket, _) = match tungstenite::client(request, stream) {
+            Ok(connected) => connected,
+            Err(HandshakeError::Failure(Error::Http(response))) => {
+                return Err(response.status().as_u16());
+            }
+            Err(_) => return Err(0),
+        };
         let url = format!("ws://{address}/");
         let challenge = String::new();
         let mut client = Client { socket, backlog: VecDeque::new(), fences: 0, url, challenge };
@@ -81,7 +107,7 @@ impl Client {
             assert!(is_challenge, "a challenge comes before anything else, not {message}");
             Some(message[1].as_str().expect("a challenge is text").to_owned())
         });
-        client
+        Ok(client)
     }
 
     /// The address that the client connected to.
