@@ -18,7 +18,7 @@
 //! `core-N` (one a CPU) owns a listener, its connections and sessions, its subscription index and
 //! its place in the ring. `work-N` verifies chunks of events and runs the slices of long queries.
 //! `writer` is the only one that writes to the store and to the ring. `keeper` notices what other
-//! processes committed. They talk through bounded mailboxes; a full one makes its sender stop
+//! processes committed. The main thread waits for signals and reads the configuration again. They talk through bounded mailboxes; a full one makes its sender stop
 //! reading from the socket that fills it.
 //!
 //! # The life of an EVENT

@@ -84,6 +84,11 @@ pub(super) struct Common {
 impl Common {
     /// Reads every layer of the configuration; `more` holds the flags of the command itself.
     pub(super) fn load(&self, more: Vec<Flag>) -> Result<Config, Failure> {
+        Ok(load(&self.sources(more)?)?)
+    }
+
+    /// Returns what the configuration is read from.
+    pub(super) fn sources(&self, more: Vec<Flag>) -> Result<Sources, Failure> {
         let mut flags: Vec<Flag> = self.set.iter().map(Assignment::to_flag).collect();
         if let Some(directory) = &self.data {
             let value = directory.to_str().ok_or_else(|| {
@@ -93,13 +98,12 @@ impl Common {
             flags.push(Flag { flag: "--data", key, value: value.to_owned() });
         }
         flags.extend(more);
-        let sources = Sources {
+        Ok(Sources {
             file: self.config.clone(),
             default_file: PathBuf::from(DEFAULT_FILE),
             environment: environment(std::env::vars_os())?,
             flags,
-        };
-        Ok(load(&sources)?)
+        })
     }
 }
 

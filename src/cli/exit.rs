@@ -91,6 +91,11 @@ impl Failure {
         self
     }
 
+    /// Returns each error and what to do about it.
+    pub fn messages(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.messages.iter().map(|it| (it.error.as_str(), it.hint.as_deref()))
+    }
+
     /// Returns the exit code.
     pub fn exit(&self) -> Exit {
         self.exit

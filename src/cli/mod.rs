@@ -7,12 +7,14 @@ pub mod arguments;
 pub mod exit;
 
 mod interrupt;
+mod log;
 mod matching;
 mod names;
 mod open;
 mod output;
 mod period;
 mod quotas;
+mod reload;
 mod watchdog;
 
 mod check;

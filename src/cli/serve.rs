@@ -1,10 +1,8 @@
 //! `relay serve`: runs the relay.
 
-use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 
 use clap::Args;
-use tracing_subscriber::filter::LevelFilter;
 
 use super::arguments::Common;
 use super::exit::Failure;
@@ -12,12 +10,12 @@ use super::names::own_names;
 use super::open::open_or_create;
 use super::output::{grouped, say};
 use super::quotas;
+use super::reload::Reloads;
 use super::watchdog;
-use crate::config::settings::Level;
 use crate::config::{Flag, Settings};
 use crate::nostr::PublicKey;
 use crate::query::{QueryLimits, ReconcileLimits};
-use crate::server::{About, Server, ServerError, ServerSettings};
+use crate::server::{About, LiveSettings, Server, ServerError, ServerSettings};
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
     WorkLimits,
@@ -28,9 +26,10 @@ use crate::sys::service;
 /// Serve the relay (the default command)
 ///
 /// Listens for websocket connections of Nostr clients and answers HTTP on the same port. The
-/// store is created if there is none. Ends in good order on Ctrl-C or SIGTERM. Under systemd it
-/// says when it is ready (Type=notify), answers the watchdog, and takes the sockets of a
-/// relay.socket in place of --listen.
+/// store is created if there is none. Reads its configuration again when the file changes and on
+/// SIGHUP; a file with a mistake changes nothing. Ends in good order on Ctrl-C or SIGTERM. Under
+/// systemd it says when it is ready (Type=notify), answers the watchdog, and takes the sockets of
+/// a relay.socket in place of --listen.
 #[derive(Debug, Default, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -52,17 +51,17 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
         key: "server.listen".to_owned(),
         value,
     });
-    let config = common.load(listen.into_iter().collect())?;
-    start_log(config.settings.log.level);
-    let store = open_or_create(&config.settings)?;
+    let sources = common.sources(listen.into_iter().collect())?;
+    let mut reloads = Reloads::begin(sources)?;
+    let store = open_or_create(reloads.current())?;
     let given = service::inherited_listeners().map_err(|error| {
         Failure::failed(format!("failed to take the sockets of the service manager: {error}"))
     })?;
-    let server = Server::start(options(&config.settings), store.clone(), &given)?;
+    let server = Server::start(options(reloads.current())?, store.clone(), &given)?;
     introduce(&store, server.local_addr())?;
     service::notify_ready(&format!("listening on ws://{}", server.local_addr()));
     let watching = watchdog::start(server.pulse());
-    server.run_until_signal(|| {
+    server.run_until_signal(&mut reloads, || {
         service::notify_stopping();
         drop(watching);
     })?;
@@ -81,29 +80,19 @@ fn introduce(store: &Store, address: SocketAddr) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Writes log lines to standard error, coloured only where that is a terminal.
-fn start_log(level: Level) {
-    let level = match level {
-        Level::Error => LevelFilter::ERROR,
-        Level::Warn => LevelFilter::WARN,
-        Level::Info => LevelFilter::INFO,
-        Level::Debug => LevelFilter::DEBUG,
-        Level::Trace => LevelFilter::TRACE,
-    };
-    let is_coloured = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(is_coloured)
-        .with_max_level(level)
-        .init();
-}
-
 /// Hands the settings on in the server's own words.
-fn options(settings: &Settings) -> ServerSettings {
-    let limits = &settings.limits;
-    ServerSettings {
+fn options(settings: &Settings) -> Result<ServerSettings, Failure> {
+    Ok(ServerSettings {
         listen: settings.server.listen,
         cores: (settings.server.threads > 0).then(|| size_of(settings.server.threads)),
+        live: live(settings)?,
+    })
+}
+
+/// Hands on what may change while the relay serves; reads the files that keys name, each time.
+pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
+    let limits = &settings.limits;
+    Ok(LiveSettings {
         connections_max: size_of(settings.server.max_connections),
         message_bytes_max: size_of(limits.max_message_bytes),
         outbound_bytes_max: size_of(limits.outbound_bytes_max),
@@ -114,7 +103,7 @@ fn options(settings: &Settings) -> ServerSettings {
         reconcile: reconcile(settings),
         about: about(settings),
         proxies: quotas::proxies(settings),
-    }
+    })
 }
 
 fn session(settings: &Settings) -> SessionLimits {

@@ -23,6 +23,8 @@ pub struct Key {
     pub example: Option<&'static str>,
     pub(super) set: fn(&mut Settings, &Raw, &Range) -> bool,
     pub(super) show: fn(&Settings) -> Option<String>,
+    /// Copies the value from the first settings to the second.
+    pub(super) copy: fn(&Settings, &mut Settings),
 }
 
 impl Key {
@@ -66,6 +68,9 @@ pub enum Range {
     Characters(usize, usize),
     /// One of these words.
     OneOf(&'static [&'static str]),
+    /// The path of a file that is read when the relay starts and whenever it or the configuration
+    /// changes.
+    File,
     /// Text of a form that is easier described than computed.
     Form {
         /// The form in words, fitting after "expected".
@@ -89,6 +94,9 @@ impl Range {
                 let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
                 format!("one of {}", quoted.join(", "))
             }
+            Self::File => {
+                format!("the path of a file, of at most {PATH_CHARACTERS_MAX} characters")
+            }
             Self::Form { described, .. } => (*described).to_owned(),
             Self::Truth => "true or false".to_owned(),
             Self::ListOf(item) => format!("a list, each item {}", item.describe()),
@@ -101,6 +109,7 @@ impl Range {
             Self::Integers(..) | Self::Truth | Self::ListOf(_) => false,
             Self::Characters(min, max) => (*min..=*max).contains(&text.chars().count()),
             Self::OneOf(words) => words.contains(&text),
+            Self::File => (1..=PATH_CHARACTERS_MAX).contains(&text.chars().count()),
             Self::Form { accepts, .. } => accepts(text),
         }
     }
@@ -161,6 +170,8 @@ fn shorten(text: &str) -> String {
     format!("{head}...")
 }
 
+/// As long as a path may be on Linux.
+const PATH_CHARACTERS_MAX: usize = 4_096;
 const SHOWN_CHARACTERS_MAX: usize = 80;
 
 /// Turns the table of keys into the settings structs and the list of [`Key`]s.
@@ -219,6 +230,7 @@ macro_rules! settings {
                     None => false,
                 },
                 show: |settings| settings.$section.$field.write(),
+                copy: |from, to| to.$section.$field = from.$section.$field.clone(),
             },
         )+)+];
     };

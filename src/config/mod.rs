@@ -2,13 +2,15 @@
 //!
 //! [`settings`] holds the one table of keys; everything else follows from it: the reader
 //! ([`mod@load`]), the checks and the writers of `relay config example` and `relay config show`
-//! ([`mod@write`]). A key's value is taken from the strongest layer that names it: command line,
+//! ([`mod@write`]). What a later reading changes is
+//! told by [`mod@change`]. A key's value is taken from the strongest layer that names it: command line,
 //! `RELAY_SECTION_KEY` in the environment, the file, the default.
 //!
 //! Nothing below this floor sees these types: commands hand each room its own options.
 
 pub mod settings;
 
+pub mod change;
 pub mod error;
 pub mod key;
 pub mod load;
@@ -17,6 +19,7 @@ pub mod write;
 mod nearest;
 mod value;
 
+pub use change::{Change, ChangedKey};
 pub use error::{ConfigError, Problem};
 pub use load::{Config, Flag, Origin, Sources, load};
 pub use settings::Settings;

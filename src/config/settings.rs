@@ -19,38 +19,38 @@ settings! {
     /// How the relay presents itself in its information document (NIP-11).
     [relay] RelaySettings {
         /// Name of the relay.
-        #[key(unit = "", range = Range::Characters(1, 200), reload = No)]
+        #[key(unit = "", range = Range::Characters(1, 200), reload = Yes)]
         name: String = "A Chappe relay".to_owned();
 
         /// Public addresses of the relay: those that its clients connect to. A client proves who
         /// it is to one of them (NIP-42), and a request to vanish names one (NIP-62). Without any,
         /// only addresses of this machine itself (localhost, 127.0.0.1, ::1) and the address of
         /// server.listen are taken for the relay's own.
-        #[key(unit = "", range = RELAY_URLS, reload = No,
+        #[key(unit = "", range = RELAY_URLS, reload = Yes,
             example = "[\"wss://relay.example.org\"]")]
         url: Vec<String> = Vec::new();
 
         /// What the relay is for, in a few sentences.
-        #[key(unit = "", range = Range::Characters(0, 5_000), reload = No)]
+        #[key(unit = "", range = Range::Characters(0, 5_000), reload = Yes)]
         description: String = String::new();
 
         /// Public key of the operator. Absent: the document names none.
-        #[key(unit = "", range = PUBLIC_KEY, reload = No,
+        #[key(unit = "", range = PUBLIC_KEY, reload = Yes,
             example = "\"79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798\"")]
         pubkey: Option<String> = None;
 
         /// How to reach the operator, such as a mailto: or https: address. Absent: not said.
-        #[key(unit = "", range = Range::Characters(1, 500), reload = No,
+        #[key(unit = "", range = Range::Characters(1, 500), reload = Yes,
             example = "\"mailto:operator@example.org\"")]
         contact: Option<String> = None;
 
         /// Address of a picture that stands for the relay. Absent: not said.
-        #[key(unit = "", range = WEB_ADDRESS, reload = No,
+        #[key(unit = "", range = WEB_ADDRESS, reload = Yes,
             example = "\"https://example.org/relay.png\"")]
         icon: Option<String> = None;
 
         /// Address of a wide picture of the relay. Absent: not said.
-        #[key(unit = "", range = WEB_ADDRESS, reload = No,
+        #[key(unit = "", range = WEB_ADDRESS, reload = Yes,
             example = "\"https://example.org/banner.png\"")]
         banner: Option<String> = None;
     }
@@ -86,26 +86,28 @@ settings! {
         #[key(unit = "threads", range = Range::Integers(0, 1_024), reload = No)]
         threads: u64 = 0;
 
-        /// Most connections at a time; further ones are turned away.
-        #[key(unit = "connections", range = Range::Integers(1, 10_000_000), reload = No)]
+        /// Most connections at a time; further ones are turned away. As far as the system's limit
+        /// of open files allows.
+        #[key(unit = "connections", range = Range::Integers(1, 10_000_000), reload = Yes)]
         max_connections: u64 = 10_000;
 
         /// Proxies whose word about their clients is taken: addresses, or ranges of them. Without
         /// that all their clients are one address.
-        #[key(unit = "", range = ADDRESS_RANGES, reload = No)]
+        #[key(unit = "", range = ADDRESS_RANGES, reload = Yes)]
         trusted_proxies: Vec<String> = vec!["127.0.0.0/8".to_owned(), "::1".to_owned()];
 
         /// How trusted proxies name their clients. "forwarded": in the header X-Forwarded-For;
         /// without that header the proxy itself is the client. "protocol": each connection of a
         /// trusted proxy begins with a header of the PROXY protocol, version 1 or 2.
-        #[key(unit = "", range = Range::OneOf(&["forwarded", "protocol"]), reload = No)]
+        #[key(unit = "", range = Range::OneOf(&["forwarded", "protocol"]), reload = Yes)]
         proxy_naming: Naming = Naming::Header;
 
         /// What is compressed for clients that offer it, as browsers do (permessage-deflate).
         /// "live": new events that go to many, each once for all of them, which costs next to
         /// nothing. "all": every event, stored ones too, which makes a query cost ten times as much
-        /// CPU and more. "off": nothing, and no compressed messages are taken either.
-        #[key(unit = "", range = Range::OneOf(&["off", "live", "all"]), reload = No)]
+        /// CPU and more. "off": nothing, and no compressed messages are taken either. Clients that
+        /// are connected keep what was agreed on with them.
+        #[key(unit = "", range = Range::OneOf(&["off", "live", "all"]), reload = Yes)]
         compression: Compression = Compression::Live;
     }
 
@@ -113,12 +115,12 @@ settings! {
     [auth] AuthSettings {
         /// Whether nothing but requests to vanish is taken from clients before they have proven
         /// who they are.
-        #[key(unit = "", range = Range::Truth, reload = No)]
+        #[key(unit = "", range = Range::Truth, reload = Yes)]
         required: bool = false;
 
         /// Kinds that are shown only to their author and to those tagged with p, once these have
         /// proven who they are: private messages (NIP-04, NIP-17, NIP-59). Empty: none.
-        #[key(unit = "", range = KINDS, reload = No)]
+        #[key(unit = "", range = KINDS, reload = Yes)]
         restricted_kinds: Vec<u64> = vec![4, 1_059, 21_059];
     }
 
@@ -126,80 +128,81 @@ settings! {
     /// obeyed in any case.
     [policy] PolicySettings {
         /// Leading zero bits that the id of an event needs: proof of work (NIP-13). 0: none.
-        #[key(unit = "bits", range = Range::Integers(0, 256), reload = No)]
+        #[key(unit = "bits", range = Range::Integers(0, 256), reload = Yes)]
         min_pow_difficulty: u64 = 0;
 
         /// Whether the nonce tag has to name the difficulty that was aimed at. If it names one,
         /// that counts in any case where it is lower than the one reached.
-        #[key(unit = "", range = Range::Truth, reload = No)]
+        #[key(unit = "", range = Range::Truth, reload = Yes)]
         require_pow_commitment: bool = false;
 
         /// Kinds that are not taken. Those of the default are parts of private messages, which
         /// nobody publishes but by mistake (NIP-17, NIP-59).
-        #[key(unit = "", range = KINDS, reload = No)]
+        #[key(unit = "", range = KINDS, reload = Yes)]
         refused_kinds: Vec<u64> = vec![13, 14, 15, 444];
     }
 
     /// What one client may ask for, and which events are accepted from clients.
     /// Import and export are the operator's own acts and are not held to these limits.
     [limits] LimitSettings {
-        /// Longest message of a client.
-        #[key(unit = "bytes", range = Range::Integers(1_024, 134_217_728), reload = No)]
+        /// Longest message of a client; a change holds for connections that are opened later.
+        #[key(unit = "bytes", range = Range::Integers(1_024, 134_217_728), reload = Yes)]
         max_message_bytes: u64 = 2_097_152;
 
         /// Most subscriptions of one connection.
-        #[key(unit = "subscriptions", range = Range::Integers(1, 100_000), reload = No)]
+        #[key(unit = "subscriptions", range = Range::Integers(1, 100_000), reload = Yes)]
         max_subscriptions: u64 = 300;
 
         /// Most filters of one subscription.
-        #[key(unit = "filters", range = Range::Integers(1, 10_000), reload = No)]
+        #[key(unit = "filters", range = Range::Integers(1, 10_000), reload = Yes)]
         max_filters: u64 = 200;
 
         /// Most reconciliations (NIP-77, negentropy) of one connection at a time. 0: none.
-        #[key(unit = "reconciliations", range = Range::Integers(0, 1_000), reload = No)]
+        #[key(unit = "reconciliations", range = Range::Integers(0, 1_000), reload = Yes)]
         max_reconciliations: u64 = 16;
 
         /// Most events that one reconciliation is about. One about everything, or about everything
         /// between two times, is about as many as there are.
-        #[key(unit = "events", range = Range::Integers(1, 5_000_000), reload = No)]
+        #[key(unit = "events", range = Range::Integers(1, 5_000_000), reload = Yes)]
         max_reconciled_events: u64 = 1_000_000;
 
         /// How long a reconciliation is kept for a client that says nothing.
-        #[key(unit = "seconds", range = Range::Integers(1, 86_400), reload = No)]
+        #[key(unit = "seconds", range = Range::Integers(1, 86_400), reload = Yes)]
         reconciliation_idle_secs: u64 = 60;
 
         /// Most stored events that one filter returns, whatever limit it asks for.
-        #[key(unit = "events", range = Range::Integers(1, 1_000_000), reload = No)]
+        #[key(unit = "events", range = Range::Integers(1, 1_000_000), reload = Yes)]
         max_limit: u64 = 5_000;
 
         /// Stored events that a filter without a limit returns.
-        #[key(unit = "events", range = Range::Integers(1, 1_000_000), reload = No)]
+        #[key(unit = "events", range = Range::Integers(1, 1_000_000), reload = Yes)]
         default_limit: u64 = 500;
 
         /// Most events that COUNT looks at one by one; beyond that it says that its answer is
         /// approximate. What the indexes know by themselves is counted to the end.
-        #[key(unit = "events", range = Range::Integers(1, 1_000_000_000), reload = No)]
+        #[key(unit = "events", range = Range::Integers(1, 1_000_000_000), reload = Yes)]
         max_count: u64 = 1_000_000;
 
         /// Most tags of an event.
-        #[key(unit = "tags", range = Range::Integers(0, 1_000_000), reload = No)]
+        #[key(unit = "tags", range = Range::Integers(0, 1_000_000), reload = Yes)]
         max_event_tags: u64 = 20_000;
 
         /// Longest content of an event.
-        #[key(unit = "characters", range = Range::Integers(0, 134_217_728), reload = No)]
+        #[key(unit = "characters", range = Range::Integers(0, 134_217_728), reload = Yes)]
         max_content_length: u64 = 1_000_000;
 
         /// How far in the past an event's created_at may be. 0: any time. Gift wraps may be three
         /// days old in any case: they are dated back at random (NIP-59).
-        #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = No)]
+        #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = Yes)]
         created_at_past_secs: u64 = 0;
 
         /// How far in the future an event's created_at may be. 0: any time.
-        #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = No)]
+        #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = Yes)]
         created_at_future_secs: u64 = 900;
 
-        /// Most bytes that wait for a client that does not read; beyond that it is disconnected.
-        #[key(unit = "bytes", range = Range::Integers(65_536, 4_294_967_296), reload = No)]
+        /// Most bytes that wait for a client that does not read; beyond that it is disconnected. A
+        /// change holds for connections that are opened later.
+        #[key(unit = "bytes", range = Range::Integers(65_536, 4_294_967_296), reload = Yes)]
         outbound_bytes_max: u64 = 33_554_432;
     }
 
@@ -208,60 +211,60 @@ settings! {
     /// for that. What is too much is refused with `rate-limited:`.
     [rates_per_address] AddressRates {
         /// Connections that begin.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         connections: RateLimit = rate("300/min");
 
         /// Messages EVENT and AUTH.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         events: RateLimit = rate("3k/min");
 
         /// Messages REQ.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         requests: RateLimit = rate("6k/min");
 
         /// Messages COUNT.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         counts: RateLimit = rate("1200/min");
 
         /// Messages NEG-OPEN and NEG-MSG.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         reconciliations: RateLimit = rate("1200/min");
 
         /// Bytes of messages. What comes faster is not refused: the client is not read meanwhile.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         bytes: RateLimit = rate("600M/min");
 
         /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
         /// Whoever has caused more gets questions refused until that is made up for.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         work: RateLimit = rate("3G/min");
     }
 
     /// The same for each connection by itself.
     [rates_per_connection] ConnectionRates {
         /// Messages EVENT and AUTH.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         events: RateLimit = RateLimit::Off;
 
         /// Messages REQ.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         requests: RateLimit = RateLimit::Off;
 
         /// Messages COUNT.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         counts: RateLimit = RateLimit::Off;
 
         /// Messages NEG-OPEN and NEG-MSG.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         reconciliations: RateLimit = RateLimit::Off;
 
         /// Bytes of messages. What comes faster is not refused: the client is not read meanwhile.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         bytes: RateLimit = RateLimit::Off;
 
         /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
         /// Whoever has caused more gets questions refused until that is made up for.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         work: RateLimit = RateLimit::Off;
     }
 
@@ -269,56 +272,56 @@ settings! {
     /// whom clients have proven to be (NIP-42).
     [rates_per_key] KeyRates {
         /// Messages EVENT, by the author of the event.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         events: RateLimit = RateLimit::Off;
 
         /// Messages REQ.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         requests: RateLimit = RateLimit::Off;
 
         /// Messages COUNT.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         counts: RateLimit = RateLimit::Off;
 
         /// Messages NEG-OPEN and NEG-MSG.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         reconciliations: RateLimit = RateLimit::Off;
 
         /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
         /// Whoever has caused more gets questions refused until that is made up for.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         work: RateLimit = RateLimit::Off;
     }
 
     /// The same for all clients together.
     [rates_in_all] AllRates {
         /// Connections that begin.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         connections: RateLimit = RateLimit::Off;
 
         /// Messages EVENT and AUTH.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         events: RateLimit = RateLimit::Off;
 
         /// Messages REQ.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         requests: RateLimit = RateLimit::Off;
 
         /// Messages COUNT.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         counts: RateLimit = RateLimit::Off;
 
         /// Messages NEG-OPEN and NEG-MSG.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         reconciliations: RateLimit = RateLimit::Off;
 
         /// Bytes of messages. What comes faster is not refused: the client is not read meanwhile.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         bytes: RateLimit = RateLimit::Off;
 
         /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
         /// Whoever has caused more gets questions refused until that is made up for.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         work: RateLimit = RateLimit::Off;
     }
 
@@ -326,32 +329,32 @@ settings! {
     [guard] GuardSettings {
         /// Addresses, or ranges of them, that none of the rates and bans is meant for. By default
         /// programs on this machine; clients that a trusted proxy speaks for are not.
-        #[key(unit = "", range = ADDRESS_RANGES, reload = No)]
+        #[key(unit = "", range = ADDRESS_RANGES, reload = Yes)]
         exempt: Vec<String> = vec!["127.0.0.0/8".to_owned(), "::1".to_owned()];
 
         /// Addresses, or ranges of them, that are not let in.
-        #[key(unit = "", range = ADDRESS_RANGES, reload = No, example = "[\"192.0.2.0/24\"]")]
+        #[key(unit = "", range = ADDRESS_RANGES, reload = Yes, example = "[\"192.0.2.0/24\"]")]
         denied: Vec<String> = Vec::new();
 
         /// Most connections of one address at a time. 0: any number.
-        #[key(unit = "connections", range = Range::Integers(0, 10_000_000), reload = No)]
+        #[key(unit = "connections", range = Range::Integers(0, 10_000_000), reload = Yes)]
         max_connections_per_address: u64 = 200;
 
         /// Most work that one query may cause, in steps of about 10 nanoseconds. 0: any.
-        #[key(unit = "steps", range = Range::Integers(0, 1_000_000_000_000), reload = No)]
+        #[key(unit = "steps", range = Range::Integers(0, 1_000_000_000_000), reload = Yes)]
         max_query_work: u64 = 200_000_000;
 
         /// How much misconduct is tolerated before an address is banned: a refusal because of a
         /// rate counts 1, a message that is none, or an event with a wrong signature, 20.
-        #[key(unit = "", range = RATE, reload = No)]
+        #[key(unit = "", range = RATE, reload = Yes)]
         ban_tolerance: RateLimit = rate("5k/min");
 
         /// How long the first ban of an address lasts; each further one lasts twice as long.
-        #[key(unit = "seconds", range = Range::Integers(1, 31_536_000), reload = No)]
+        #[key(unit = "seconds", range = Range::Integers(1, 31_536_000), reload = Yes)]
         ban_secs: u64 = 600;
 
         /// How long a ban lasts at most. Who keeps the peace for as long starts again.
-        #[key(unit = "seconds", range = Range::Integers(1, 31_536_000), reload = No)]
+        #[key(unit = "seconds", range = Range::Integers(1, 31_536_000), reload = Yes)]
         max_ban_secs: u64 = 86_400;
     }
 
@@ -359,7 +362,7 @@ settings! {
     [log] LogSettings {
         /// Least important level that is written.
         #[key(unit = "", range = Range::OneOf(&["error", "warn", "info", "debug", "trace"]),
-            reload = No)]
+            reload = Yes)]
         level: Level = Level::Info;
     }
 }

@@ -98,6 +98,10 @@ const INTRODUCTION: &str = "\
 # Every key is optional and shown with its default. A stronger layer wins: command line
 # (`--set section.key=value`), environment (`RELAY_SECTION_KEY`), this file, default.
 # `relay config check` checks a file, `relay config show` prints what is in effect and why.
+# A running relay looks at this file twice a second, and on SIGHUP at once, and goes by what has
+# changed; a file with a mistake changes nothing, and the log says what is wrong with it.
+# A running relay looks at this file twice a second, and at once on SIGHUP, and goes by what has
+# changed; a file with a mistake changes nothing, and the log says what is wrong with it.
 # \"Reloads: no\" means that a changed value takes effect when the relay is started again.
 ";
 

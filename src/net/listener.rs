@@ -135,14 +135,19 @@ pub struct NetOptions {
 /// How many connections there may be and are, over all cores.
 #[derive(Debug)]
 pub struct Places {
-    max: usize,
+    max: AtomicUsize,
     taken: AtomicUsize,
 }
 
 impl Places {
     /// Makes room for `max` connections.
     pub fn new(max: usize) -> Self {
-        Places { max, taken: AtomicUsize::new(0) }
+        Places { max: AtomicUsize::new(max), taken: AtomicUsize::new(0) }
+    }
+
+    /// Makes room for `max` connections; those above it that there are already stay.
+    pub fn resize(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     /// Returns how many connections there are.
@@ -151,7 +156,8 @@ impl Places {
     }
 
     fn take(self: &Arc<Self>) -> Option<Place> {
-        let one_more = |taken| (taken < self.max).then_some(taken + 1);
+        let max = self.max.load(Ordering::Relaxed);
+        let one_more = |taken| (taken < max).then_some(taken + 1);
         self.taken.try_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         Some(Place(Arc::clone(self)))
     }
@@ -178,7 +184,7 @@ type Accept = dyn Fn(ConnectionInfo, Outbound) -> Box<dyn Conversation>;
 
 /// What the connections of one core share.
 pub(crate) struct Local {
-    pub(crate) options: NetOptions,
+    pub(crate) options: Rc<RefCell<NetOptions>>,
     /// Every read of the core goes here first.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Every compressed message of the core passes through here.
@@ -194,13 +200,14 @@ pub(crate) struct Local {
 }
 
 /// Accepts connections until `shutdown`, then closes all with 1001 and waits for them, no longer
-/// than the close deadline. Must run inside a `LocalSet`.
+/// than the close deadline. Must run inside a `LocalSet`. The options may change meanwhile; bounds of
+/// messages and queues, and what is agreed on, hold for connections that are opened afterwards.
 pub async fn serve<A>(
     listeners: Vec<StdListener>,
     site: Rc<dyn Site>,
     gate: Rc<dyn Gate>,
     accept: A,
-    options: NetOptions,
+    options: Rc<RefCell<NetOptions>>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()>
 where
@@ -272,7 +279,8 @@ fn admit(local: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
         },
         Trust::Forwarding | Trust::Prefixing => Guest::Forwarded,
     };
-    match local.options.places.take() {
+    let place = local.options.borrow().places.take();
+    match place {
         Some(place) => {
             let arrival = Arrival { stream, peer, trust, guest };
             tokio::task::spawn_local(connect(Rc::clone(local), arrival, place));
@@ -309,7 +317,8 @@ async fn receive(local: Rc<Local>, arrival: Arrival) -> Option<Upgraded> {
     let Arrival { mut stream, mut peer, trust, mut guest } = arrival;
     if trust == Trust::Prefixing {
         let reading = proxy::read_header(&mut stream, peer);
-        match tokio::time::timeout(local.options.header_deadline, reading).await {
+        let deadline = local.options.borrow().header_deadline;
+        match tokio::time::timeout(deadline, reading).await {
             Ok(Ok(client)) => peer = client,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a trusted proxy did not name its client");
@@ -326,7 +335,7 @@ async fn receive(local: Rc<Local>, arrival: Arrival) -> Option<Upgraded> {
 }
 
 fn converse(local: Rc<Local>, upgraded: Upgraded) -> Connection {
-    let outbound = Outbound::new(local.options.outbound, upgraded.encoding);
+    let outbound = Outbound::new(local.options.borrow().outbound, upgraded.encoding);
     let info = ConnectionInfo { request: upgraded.request, pass: upgraded.pass };
     let conversation = (local.accept)(info, outbound.clone());
     if local.is_stopping.get() {
@@ -362,13 +371,9 @@ impl Drop for Told {
 
 impl Local {
     fn stage_options(&self, guest: Guest) -> StageOptions {
-        StageOptions {
-            site: Rc::clone(&self.site),
-            gate: Rc::clone(&self.gate),
-            guest,
-            header_deadline: self.options.header_deadline,
-            encoding: self.options.encoding,
-        }
+        let NetOptions { header_deadline, encoding, .. } = *self.options.borrow();
+        let (site, gate) = (Rc::clone(&self.site), Rc::clone(&self.gate));
+        StageOptions { site, gate, guest, header_deadline, encoding }
     }
 
     /// Lists a connection, so that a shutdown reaches it; returns its number.
@@ -400,7 +405,8 @@ async fn close_all(local: &Local) {
     for outbound in local.open.borrow().values() {
         outbound.close(CloseCode::Away, SHUTDOWN_REASON);
     }
-    if tokio::time::timeout(local.options.close_deadline, local.emptied()).await.is_err() {
+    let deadline = local.options.borrow().close_deadline;
+    if tokio::time::timeout(deadline, local.emptied()).await.is_err() {
         for outbound in local.open.borrow().values() {
             outbound.abort();
         }

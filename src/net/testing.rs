@@ -120,6 +120,7 @@ impl TestRelay {
             let relay = async move {
                 tokio::task::spawn_local(obey(order_inbox, outbounds));
                 let stopped = async { drop(stopped.await) };
+                let options = Rc::new(RefCell::new(options));
                 let (listeners, site) = (vec![listener], Rc::new(Page));
                 super::serve(listeners, site, Rc::new(Open), accept, options, stopped).await
             };

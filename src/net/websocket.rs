@@ -22,7 +22,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use tungstenite::protocol::frame::coding::{CloseCode, Control};
 
 use super::frame::{Decoder, Fault, Item, Sender, Then};
-use super::listener::Local;
+use super::listener::{Local, NetOptions};
 use super::outbound::{Outbound, Standing};
 
 /// One connection's listener to what its client says. All calls come from the core's thread.
@@ -146,18 +146,14 @@ impl Connection {
         outbound: Outbound,
         conversation: Box<dyn Conversation>,
     ) -> Self {
+        let NetOptions { message_bytes_max, ping_period, .. } = *local.options.borrow();
         Connection {
             stream,
-            decoder: Decoder::new(
-                Sender::Client,
-                local.options.message_bytes_max,
-                outbound.encoding(),
-                early,
-            ),
+            decoder: Decoder::new(Sender::Client, message_bytes_max, outbound.encoding(), early),
             number: local.register(outbound.clone()),
             outbound,
             conversation,
-            timer: Box::pin(sleep(local.options.ping_period)),
+            timer: Box::pin(sleep(ping_period)),
             local,
             phase: Phase::Open,
             ending: Ending::Relay,
@@ -199,7 +195,7 @@ impl Connection {
 
     fn enter(&mut self, phase: Phase) {
         if self.phase == Phase::Open {
-            self.timer.as_mut().reset(Instant::now() + self.local.options.close_deadline);
+            self.timer.as_mut().reset(Instant::now() + self.local.options.borrow().close_deadline);
         }
         self.phase = phase;
     }
@@ -210,7 +206,7 @@ impl Connection {
                 return ControlFlow::Break(self.ending);
             }
             self.period_over()?;
-            self.timer.as_mut().reset(Instant::now() + self.local.options.ping_period);
+            self.timer.as_mut().reset(Instant::now() + self.local.options.borrow().ping_period);
         }
         ControlFlow::Continue(())
     }
@@ -420,10 +416,10 @@ mod tests {
 
     use tungstenite::Message;
 
+    use super::super::OutboundLimits;
     use super::super::testing::{
         Client, Order, TestRelay, Told, client_frame, options, text_frame, upgrade_request,
     };
-    use super::super::{NetOptions, OutboundLimits};
     use super::*;
 
     const MASK: [u8; 4] = [0xde, 0xad, 0xbe, 0xef];

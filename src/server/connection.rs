@@ -84,6 +84,11 @@ impl Connections {
         self.in_slot(key.slot).filter(|connection| connection.key == key)
     }
 
+    /// Returns all of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rc<Connection>> {
+        self.slots.iter().map(|(_, connection)| connection)
+    }
+
     /// Returns the connection that has this place.
     pub(super) fn in_slot(&self, slot: u32) -> Option<&Rc<Connection>> {
         self.slots.get(slot as usize)
@@ -104,7 +109,10 @@ impl Talk {
         core.metrics.connections_opened_total.add(1);
         let challenge = Challenge::new((core.relay.random)());
         let mut greeting = Vec::with_capacity(GREETING_BYTES);
-        let session = Session::begin(challenge, &core.relay.session, allowance, &mut greeting);
+        let session = {
+            let settings = core.settings.borrow();
+            Session::begin(challenge, &settings.session, allowance, &mut greeting)
+        };
         outbound.push_text(&greeting);
         let connection = core.connections.borrow_mut().add(outbound, session);
         Talk { core: Rc::clone(core), connection, burst: Vec::new() }
@@ -127,8 +135,11 @@ impl Conversation for Talk {
         let rest_secs = core.charge_bytes(connection, message.len(), now);
         let mut answer = core.answer.borrow_mut();
         answer.clear();
-        let action =
-            connection.session.borrow_mut().message(message, &core.relay.session, now, &mut answer);
+        let action = {
+            let settings = core.settings.borrow();
+            let mut session = connection.session.borrow_mut();
+            session.message(message, &settings.session, now, &mut answer)
+        };
         if !answer.is_empty() {
             connection.outbound.push_text(&answer);
         }
@@ -162,7 +173,7 @@ impl Conversation for Talk {
     }
 
     fn too_long(&mut self) {
-        let max = self.core.relay.message_bytes_max;
+        let max = self.core.settings.borrow().message_bytes_max;
         let text = format!("invalid: message is longer than {max} bytes");
         self.connection.outbound.push_text_with(|out| message::write_notice(out, &text));
     }

@@ -16,13 +16,14 @@ use tokio::task::{LocalSet, yield_now};
 
 use super::connection::{ConnectionKey, Connections, Talk};
 use super::guard::{self, Door, Resting};
+use super::in_force::InForce;
 use super::live::Live;
 use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
 use super::publish::Stalled;
 use super::query::Chunk;
 use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
-use super::settings::{Compression, Proxies};
+use super::settings::{Compression, LiveSettings};
 use super::work::Job;
 use crate::clock::Clock;
 use crate::fanout::{Consumer, SubscriptionIndex};
@@ -32,9 +33,7 @@ use crate::metrics::CoreMetrics;
 use crate::net::{self, ConnectionInfo, Encoding, NetOptions, Outbound};
 use crate::nostr::Verifier;
 use crate::policy::Crowd;
-use crate::query::{QueryLimits, ReconcileLimits};
 use crate::seq::Seq;
-use crate::session::SessionLimits;
 use crate::store::Store;
 
 /// What all threads of the server share.
@@ -43,18 +42,10 @@ pub(super) struct Relay {
     pub(super) clock: Clock,
     /// Where everything unpredictable comes from.
     pub(super) random: fn() -> [u8; 16],
-    pub(super) session: SessionLimits,
-    /// Whose word about clients is taken.
-    pub(super) proxies: Proxies,
     /// Everybody who is measured.
     pub(super) crowd: Arc<Crowd>,
-    pub(super) query: QueryLimits,
-    /// Where COUNT ends to look at events one by one.
-    pub(super) count_max: u64,
-    pub(super) reconcile: ReconcileLimits,
+    pub(super) in_force: InForce,
     pub(super) kept: Kept,
-    pub(super) message_bytes_max: usize,
-    pub(super) compression: Compression,
     /// What one query may do on the core before others get their turn.
     pub(super) slice_inline: SliceSize,
     /// What a worker does of one query before it looks for the next job.
@@ -82,6 +73,8 @@ pub(super) enum Message {
     },
     /// A question whether this core still runs, to be answered with its number.
     Beat(Sender<u32>),
+    /// What to go by from here on.
+    Settings(Arc<LiveSettings>),
 }
 
 /// The inboxes of all cores, by number.
@@ -112,6 +105,10 @@ pub(super) enum More {
 pub(super) struct Core {
     pub(super) number: u32,
     pub(super) relay: Arc<Relay>,
+    /// The settings in force, as far as this core has heard.
+    pub(super) settings: RefCell<Arc<LiveSettings>>,
+    /// What they mean to transport.
+    pub(super) net: Rc<RefCell<NetOptions>>,
     pub(super) work: Sender<Job>,
     pub(super) writer: WriterHandle,
     pub(super) metrics: Arc<CoreMetrics>,
@@ -148,8 +145,6 @@ pub(super) struct CoreParts {
 pub(super) struct CoreStart {
     pub(super) parts: CoreParts,
     pub(super) listeners: Vec<TcpListener>,
-    pub(super) site: RelaySite,
-    pub(super) net: NetOptions,
     pub(super) bell: Arc<Notify>,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -169,12 +164,13 @@ impl CoreStart {
             // An error means that the one who could say so is gone, which says the same.
             let _ = stop.wait_for(|is_stopping| *is_stopping).await;
         };
+        let site = Rc::new(RelaySite::new(Rc::clone(&core)));
         let gate = Rc::new(Door::of(&core));
+        let options = Rc::clone(&core.net);
         let accept = move |info: ConnectionInfo, outbound| -> Box<dyn net::Conversation> {
             Box::new(Talk::begin(&core, guard::allowance_of(info.pass), outbound))
         };
-        let site = Rc::new(self.site);
-        let served = net::serve(self.listeners, site, gate, accept, self.net, stopped).await;
+        let served = net::serve(self.listeners, site, gate, accept, options, stopped).await;
         attending.abort();
         served
     }
@@ -205,21 +201,14 @@ async fn attend(core: Rc<Core>, bell: Arc<Notify>) {
     }
 }
 
-impl Relay {
-    /// Returns how stored events travel on a connection.
-    pub(super) fn encoding_of_stored(&self, outbound: &Outbound) -> Encoding {
-        match self.compression {
-            Compression::Off | Compression::Live => Encoding::Plain,
-            Compression::All => outbound.encoding(),
-        }
-    }
-}
-
 impl Core {
     /// Creates a core without connections.
     pub(super) fn new(parts: CoreParts) -> Core {
+        let settings = parts.relay.in_force.load();
         Core {
             number: parts.number,
+            net: Rc::new(RefCell::new(parts.relay.in_force.net_options(&settings))),
+            settings: RefCell::new(settings),
             relay: parts.relay,
             work: parts.work,
             writer: parts.writer,
@@ -234,6 +223,14 @@ impl Core {
             answer: RefCell::default(),
             page: RefCell::default(),
             inbox: parts.inbox,
+        }
+    }
+
+    /// Returns how stored events travel on a connection.
+    pub(super) fn encoding_of_stored(&self, outbound: &Outbound) -> Encoding {
+        match self.settings.borrow().compression {
+            Compression::Off | Compression::Live => Encoding::Plain,
+            Compression::All => outbound.encoding(),
         }
     }
 
@@ -261,6 +258,7 @@ impl Core {
                 }
                 // Who asked may have stopped waiting.
                 Some(Message::Beat(asker)) => drop(asker.try_send(self.number)),
+                Some(Message::Settings(settings)) => self.take_settings(settings),
             }
         }
         More::Yes

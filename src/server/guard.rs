@@ -27,7 +27,8 @@ impl Door {
 
 impl Gate for Door {
     fn trust(&self, peer: IpAddr) -> Trust {
-        let proxies = &self.0.relay.proxies;
+        let settings = self.0.settings.borrow();
+        let proxies = &settings.proxies;
         match proxies.naming {
             _ if !proxies.trusted.has(peer) => Trust::Client,
             Naming::Header => Trust::Forwarding,
@@ -37,7 +38,8 @@ impl Gate for Door {
 
     fn enter(&self, client: IpAddr) -> Result<Pass, Refusal> {
         let relay = &self.0.relay;
-        let quotas = &relay.session.quotas;
+        let settings = self.0.settings.borrow();
+        let quotas = &settings.session.quotas;
         if quotas.exempt.has(client) {
             return Ok(Box::new(Allowance::unlimited()));
         }
@@ -82,7 +84,8 @@ impl Core {
     #[inline]
     pub(super) fn charge_bytes(&self, connection: &Connection, bytes: usize, now: u64) -> u64 {
         let session = connection.session.borrow();
-        let quotas = &self.relay.session.quotas;
+        let settings = self.settings.borrow();
+        let quotas = &settings.session.quotas;
         session.allowance().charge(Activity::Bytes, bytes as u64, quotas, now)
     }
 
@@ -91,7 +94,8 @@ impl Core {
     pub(super) fn charge_work(&self, connection: &Connection, work: u64) {
         let session = connection.session.borrow();
         if session.allowance().is_measured() {
-            let (quotas, now) = (&self.relay.session.quotas, self.relay.clock.now_secs());
+            let settings = self.settings.borrow();
+            let (quotas, now) = (&settings.session.quotas, self.relay.clock.now_secs());
             session.allowance().charge(Activity::Work, work, quotas, now);
         }
     }
@@ -102,7 +106,8 @@ impl Core {
         connection: &Connection,
         cursor: &Cursor,
     ) -> Result<(), Reject> {
-        let quotas = &self.relay.session.quotas;
+        let settings = self.settings.borrow();
+        let quotas = &settings.session.quotas;
         connection.session.borrow().allowance().check_query(cursor.spent(), quotas)
     }
 
@@ -155,7 +160,8 @@ impl Core {
 
     /// Holds a wrong id or signature against a client.
     pub(super) fn note_forgery(&self, connection: &Connection) {
-        let (quotas, now) = (&self.relay.session.quotas, self.relay.clock.now_secs());
+        let settings = self.settings.borrow();
+        let (quotas, now) = (&settings.session.quotas, self.relay.clock.now_secs());
         connection.session.borrow().allowance().misbehave(Misconduct::Forgery, quotas, now);
     }
 }

@@ -162,7 +162,7 @@ impl Core {
             return;
         }
         let connections = self.connections.borrow();
-        let is_restricted = self.relay.session.restricted.has(event.kind);
+        let is_restricted = self.settings.borrow().session.restricted.has(event.kind);
         let mut page = self.page.borrow_mut();
         let deflating = self.deflating(parcel, found.len());
         let mut sent = 0;
@@ -193,7 +193,7 @@ impl Core {
 
     /// Returns where to have an event compressed, if that pays for so many subscriptions.
     fn deflating<'a>(&self, parcel: &Parcel<'a>, count: usize) -> Option<&'a Published> {
-        let count_min = match self.relay.compression {
+        let count_min = match self.settings.borrow().compression {
             Compression::Off => return None,
             Compression::Live => DEFLATED_COUNT_MIN,
             Compression::All => 1,

@@ -12,10 +12,12 @@
 //! A client's message is taken in `connection`, the way of an EVENT is `publish`, the way of a REQ
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is the pool, `core` a core's thread,
 //! `guard` what clients are held to,
-//! `run` the order of starting and stopping, `routes` plain HTTP.
+//! `run` the order of starting and stopping, `in_force` the settings that may change meanwhile, `routes`
+//! plain HTTP.
 
 mod settings;
 
+mod in_force;
 mod routes;
 mod run;
 
@@ -36,5 +38,7 @@ mod work;
 mod tests;
 
 pub use pulse::Pulse;
-pub use run::{Server, run};
-pub use settings::{About, Compression, Naming, Proxies, ServerError, ServerSettings};
+pub use run::{Occasion, Server, Steward};
+pub use settings::{
+    About, Compression, LiveSettings, Naming, Proxies, ServerError, ServerSettings,
+};

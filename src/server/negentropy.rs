@@ -143,7 +143,7 @@ impl Reconciling {
             Ok(Progress::Malformed(malformed)) => {
                 StepEnd::Refused(Reject::invalid(malformed.to_string()))
             }
-            Ok(Progress::TooMany) => StepEnd::TooMany(relay.reconcile.items_max),
+            Ok(Progress::TooMany) => StepEnd::TooMany(relay.in_force.load().reconcile.items_max),
             Err(error) => StepEnd::Refused(render::refusal(&error)),
         }
     }
@@ -189,7 +189,8 @@ impl Core {
         }
         reconcilers.looked = now;
         let connections = self.connections.borrow();
-        let limits = &self.relay.session.negentropy;
+        let settings = self.settings.borrow();
+        let limits = &settings.session.negentropy;
         reconcilers.connections.retain(|key| {
             let key = ConnectionKey::from_number(*key);
             let Some(connection) = connections.of(key) else { return false };
@@ -214,7 +215,7 @@ impl Core {
         let reader = connection.session.borrow().reader().clone();
         let aside = session::set_aside(&reader, &filter);
         let last = self.relay.store.last_seq();
-        let set = Reconciliation::new(filter, aside, self.relay.reconcile, last);
+        let set = Reconciliation::new(filter, aside, self.settings.borrow().reconcile, last);
         let share = Share { all: self.relay.kept.clone(), own: 0 };
         Reconciling { number, reader, set, share }
     }

@@ -88,7 +88,8 @@ impl Core {
         let from = ReplyTo { core: self.number, connection: connection.key.to_number() };
         let metered = connection.metered();
         if events.len() <= VERIFIED_INLINE_MAX {
-            let quotas = &self.relay.session.quotas;
+            let settings = self.settings.borrow();
+            let quotas = &settings.session.quotas;
             let quota = AuthorQuota::of(&self.relay, quotas, metered);
             for event in events {
                 self.verify_inline(connection, from, event, quota.as_ref());

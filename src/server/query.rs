@@ -109,7 +109,7 @@ impl Core {
         let narrowed = reader.narrowed(&filters);
         let is_narrowed = narrowed.is_some();
         let filters = narrowed.map_or(filters, Arc::from);
-        let mut cursor = Cursor::new(filters, self.relay.query, horizon);
+        let mut cursor = Cursor::new(filters, self.settings.borrow().query, horizon);
         if is_narrowed {
             cursor.note_withheld();
         }
@@ -234,7 +234,7 @@ impl Core {
         let Sliced { end, sent, work } = {
             let session = connection.session.borrow();
             let Some(open) = session.subscription(subscription) else { return };
-            let encoding = self.relay.encoding_of_stored(&connection.outbound);
+            let encoding = self.encoding_of_stored(&connection.outbound);
             let audience = Audience { subscription: &open.id, reader: session.reader(), encoding };
             render::slice(snapshot, &mut cursor, &audience, size, now, &mut page)
         };
@@ -286,7 +286,7 @@ impl Core {
                 subscription,
                 id: open.id.clone(),
                 reader: session.reader().clone(),
-                encoding: self.relay.encoding_of_stored(&connection.outbound),
+                encoding: self.encoding_of_stored(&connection.outbound),
                 cursor,
             }
         };

@@ -1,26 +1,53 @@
 //! Plain HTTP: the relay's document (NIP-11), and a few words for people.
 
-use super::settings::ServerSettings;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::settings::LiveSettings;
 use crate::limits;
 use crate::net::{Bytes, RequestHead, Response, Site};
 use crate::nostr::info::Limitation;
 use crate::nostr::{InformationDocument, Kind};
 use crate::session::Authentication;
 
-/// What is at `/`; everything is rendered once at the start.
-#[derive(Clone)]
+/// What is at `/`.
 pub(super) struct RelaySite {
+    core: Rc<Core>,
+    pages: RefCell<Pages>,
+}
+
+/// What these settings make true, rendered once.
+#[derive(Clone)]
+struct Pages {
+    settings: Arc<LiveSettings>,
     document: Bytes,
     page: Bytes,
 }
 
 impl RelaySite {
-    /// Renders what these settings make true.
-    pub(super) fn new(settings: &ServerSettings) -> RelaySite {
-        RelaySite {
-            document: Bytes::from(document(settings).to_json()),
-            page: Bytes::from(page(settings)),
+    /// Creates the site of a core.
+    pub(super) fn new(core: Rc<Core>) -> RelaySite {
+        let pages = RefCell::new(Pages::of(Arc::clone(&core.settings.borrow())));
+        RelaySite { core, pages }
+    }
+
+    fn pages(&self) -> Pages {
+        let settings = self.core.settings.borrow();
+        let mut pages = self.pages.borrow_mut();
+        if !Arc::ptr_eq(&pages.settings, &settings) {
+            *pages = Pages::of(Arc::clone(&settings));
         }
+        pages.clone()
+    }
+}
+
+impl Pages {
+    fn of(settings: Arc<LiveSettings>) -> Pages {
+        let document = Bytes::from(document(&settings).to_json());
+        let page = Bytes::from(page(&settings));
+        Pages { settings, document, page }
     }
 }
 
@@ -32,9 +59,9 @@ impl Site for RelaySite {
         match request.method() {
             "OPTIONS" => answer(204, None, Bytes::new()),
             "GET" | "HEAD" if request.accepts(DOCUMENT_TYPE) => {
-                answer(200, Some(DOCUMENT_TYPE), self.document.clone())
+                answer(200, Some(DOCUMENT_TYPE), self.pages().document)
             }
-            "GET" | "HEAD" => answer(200, Some("text/html; charset=utf-8"), self.page.clone()),
+            "GET" | "HEAD" => answer(200, Some("text/html; charset=utf-8"), self.pages().page),
             _ => {
                 let mut refusal = Response::text(405, "only GET is answered here");
                 refusal.headers.push(("allow", METHODS.to_owned()));
@@ -57,7 +84,7 @@ fn answer(status: u16, media_type: Option<&str>, body: Bytes) -> Response {
 }
 
 /// The document says what is enforced, and nothing else.
-fn document(settings: &ServerSettings) -> InformationDocument {
+fn document(settings: &LiveSettings) -> InformationDocument {
     let about = settings.about.clone();
     let event = &settings.session.event;
     InformationDocument {
@@ -88,7 +115,7 @@ fn document(settings: &ServerSettings) -> InformationDocument {
 }
 
 /// Returns the NIPs that work with these settings.
-fn supported_nips(settings: &ServerSettings) -> Vec<u16> {
+fn supported_nips(settings: &LiveSettings) -> Vec<u16> {
     let restricted = &settings.session.restricted;
     let is_private = |kind| restricted.has(Kind(kind));
     let mut nips = SUPPORTED_NIPS.to_vec();
@@ -101,7 +128,7 @@ fn supported_nips(settings: &ServerSettings) -> Vec<u16> {
     nips
 }
 
-fn page(settings: &ServerSettings) -> String {
+fn page(settings: &LiveSettings) -> String {
     let name = escaped(settings.about.name.as_deref().unwrap_or("A Nostr relay"));
     let description = settings.about.description.as_deref().map(escaped);
     let description = description.map(|text| format!("<p>{text}</p>\n")).unwrap_or_default();

@@ -9,16 +9,18 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::core::{CoreParts, CoreStart, Inboxes, Relay};
+use super::in_force::InForce;
 use super::keeper::Keeper;
 use super::negentropy::Kept;
 use super::pulse::Pulse;
 use super::render::SliceSize;
-use super::routes::RelaySite;
-use super::settings::{Compression, ServerError, ServerSettings};
+use super::settings::{LiveSettings, ServerError, ServerSettings};
 use super::work::{Job, Worker};
 use crate::clock::Clock;
 use crate::fanout::{self, Ring, RingLimits, Waker};
@@ -26,26 +28,33 @@ use crate::ingest::{self, Replies, Reply, WriterHandle, WriterThread};
 use crate::limits;
 use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::CoreMetrics;
-use crate::net::{self, Encoding, NetOptions, OutboundLimits, Places};
+use crate::net;
 use crate::policy::Crowd;
 use crate::query::Budget;
-use crate::session::OwnNames;
 use crate::store::Store;
 use crate::sys;
 
-/// Runs a server until SIGINT or SIGTERM.
-///
-/// # Errors
-///
-/// If it cannot start, or a thread ends unexpectedly.
-pub fn run(settings: ServerSettings, store: Store) -> Result<(), ServerError> {
-    Server::start(settings, store, &[])?.run_until_signal(|| ())
+/// Who knows the settings, and is asked for them while the server runs.
+pub trait Steward {
+    /// Returns settings to go by from here on; nothing to go on as before.
+    fn settings(&mut self, occasion: Occasion) -> Option<LiveSettings>;
+}
+
+/// Why a [`Steward`] is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// Somebody wants the settings read again (SIGHUP).
+    Signal,
+    /// It is time to look whether they have changed, twice a second.
+    Look,
 }
 
 /// A running server. Dropping it leaves it running until the process ends.
 pub struct Server {
     address: SocketAddr,
+    signals: Signals,
     metrics: Arc<[Arc<CoreMetrics>]>,
+    relay: Arc<Relay>,
     inboxes: Inboxes,
     stop: watch::Sender<bool>,
     cores: Vec<JoinHandle<std::io::Result<()>>>,
@@ -70,10 +79,11 @@ impl Server {
     ///
     /// If the address cannot be listened on, or the system gives no threads.
     pub fn start(
-        mut settings: ServerSettings,
+        settings: ServerSettings,
         store: Store,
         given: &[TcpListener],
     ) -> Result<Server, ServerError> {
+        let signals = Signals::listen().map_err(ServerError::Signals)?;
         let cores = settings.cores.unwrap_or_else(sys::core_count).max(1);
         let listeners = if given.is_empty() {
             net::listen(settings.listen, cores)?.into_iter().map(|it| vec![it]).collect()
@@ -82,10 +92,6 @@ impl Server {
         };
         let first = listeners.iter().flatten().next();
         let address = first.and_then(|it| it.local_addr().ok()).unwrap_or(settings.listen);
-        if let OwnNames::Local(listen) = &mut settings.session.names {
-            // The port may have been left to the system.
-            *listen = address;
-        }
         let (says_ended, ended) = mpsc::unbounded_channel();
         let bells: Vec<Arc<Notify>> = (0..cores).map(|_| Arc::default()).collect();
         let inboxes = Inboxes(bells.iter().map(inbox_of).collect());
@@ -95,15 +101,9 @@ impl Server {
             store: store.clone(),
             clock: Clock::system(),
             random: sys::random_bytes,
-            session: settings.session.clone(),
-            query: settings.query,
-            count_max: settings.count_max,
-            reconcile: settings.reconcile,
-            proxies: settings.proxies.clone(),
             crowd: Arc::new(Crowd::new(limits::CROWD_MAX)),
+            in_force: InForce::new(settings.live, address),
             kept: Kept::default(),
-            message_bytes_max: settings.message_bytes_max,
-            compression: settings.compression,
             slice_inline: SLICE_INLINE,
             slice_pooled: SLICE_POOLED,
         });
@@ -117,8 +117,7 @@ impl Server {
         let (keeping, keeper) = start_keeper(store, &writer.handle, &says_ended)?;
         let (stop, stopping) = watch::channel(false);
         let all = Cores {
-            settings,
-            relay,
+            relay: Arc::clone(&relay),
             inboxes: inboxes.clone(),
             bells,
             consumers,
@@ -127,7 +126,9 @@ impl Server {
         let (cores, metrics) = all.start(listeners, &writer.handle, &stopping, &says_ended)?;
         Ok(Server {
             address,
+            signals,
             metrics,
+            relay,
             inboxes,
             stop,
             cores,
@@ -155,23 +156,36 @@ impl Server {
         Pulse { inboxes: self.inboxes.clone(), writer: self.writer.handle.clone() }
     }
 
-    /// Waits for SIGINT or SIGTERM, says that it stops, and stops.
+    /// Goes by other settings from here on; what is under way ends by the old ones.
+    pub fn reload(&self, settings: LiveSettings) {
+        self.relay.in_force.replace(settings, &self.inboxes);
+    }
+
+    /// Waits for SIGINT or SIGTERM, says that it stops, and stops. Meanwhile the steward is asked
+    /// for other settings: at SIGHUP, and now and then.
     ///
     /// # Errors
     ///
-    /// If signals cannot be listened for, or a thread ended unexpectedly before.
-    pub fn run_until_signal(mut self, says_stop: impl FnOnce()) -> Result<(), ServerError> {
-        let waited = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .and_then(|runtime| runtime.block_on(signalled(&mut self.ended)));
+    /// If a thread ended unexpectedly before.
+    pub fn run_until_signal(
+        mut self,
+        steward: &mut dyn Steward,
+        says_stop: impl FnOnce(),
+    ) -> Result<(), ServerError> {
+        let ended = loop {
+            match self.signals.next(&mut self.ended) {
+                Sign::Stop => break None,
+                Sign::Ended(name) => break Some(name),
+                Sign::Ask(occasion) => {
+                    if let Some(settings) = steward.settings(occasion) {
+                        self.reload(settings);
+                    }
+                }
+            }
+        };
         says_stop();
         let stopped = self.stop();
-        match waited {
-            Ok(None) => stopped,
-            Ok(Some(name)) => stopped.and(Err(ServerError::Ended(name))),
-            Err(error) => Err(ServerError::Signals(error)),
-        }
+        ended.map_or(stopped, |name| Err(ServerError::Ended(name)))
     }
 
     /// Closes all connections, finishes what was accepted, and ends all threads.
@@ -203,14 +217,52 @@ impl Server {
     }
 }
 
-/// Waits for a signal (`None`) or the name of a thread that ended.
-async fn signalled(ended: &mut mpsc::UnboundedReceiver<String>) -> std::io::Result<Option<String>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => Ok(None),
-        _ = terminate.recv() => Ok(None),
-        name = ended.recv() => Ok(name),
+/// What the main thread waits for.
+///
+/// Listened for before the relay says that it serves: a signal that nobody listens for ends it.
+struct Signals {
+    runtime: Runtime,
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+    looks: Interval,
+}
+
+/// What the main thread has to do.
+enum Sign {
+    Stop,
+    /// A thread of this name has ended.
+    Ended(String),
+    /// The steward is to be asked.
+    Ask(Occasion),
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let _context = runtime.enter();
+        let mut looks = tokio::time::interval(LOOK_PERIOD);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            looks,
+            runtime,
+        })
+    }
+
+    fn next(&mut self, ended: &mut mpsc::UnboundedReceiver<String>) -> Sign {
+        let Signals { runtime, interrupt, terminate, hang_up, looks } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => Sign::Stop,
+                _ = terminate.recv() => Sign::Stop,
+                name = ended.recv() => name.map_or(Sign::Stop, Sign::Ended),
+                _ = hang_up.recv() => Sign::Ask(Occasion::Signal),
+                _ = looks.tick() => Sign::Ask(Occasion::Look),
+            }
+        })
     }
 }
 
@@ -222,7 +274,6 @@ struct Consumers {
 
 /// Everything the cores are started with.
 struct Cores {
-    settings: ServerSettings,
     relay: Arc<Relay>,
     inboxes: Inboxes,
     bells: Vec<Arc<Notify>>,
@@ -240,8 +291,6 @@ impl Cores {
         stopping: &watch::Receiver<bool>,
         says_ended: &mpsc::UnboundedSender<String>,
     ) -> Result<CoreThreads, ServerError> {
-        let site = RelaySite::new(&self.settings);
-        let net = net_options(&self.settings);
         let metrics: Arc<[Arc<CoreMetrics>]> = listeners.iter().map(|_| Arc::default()).collect();
         let mut threads = Vec::with_capacity(listeners.len());
         for (place, listeners) in listeners.into_iter().enumerate() {
@@ -259,8 +308,6 @@ impl Cores {
             let start = CoreStart {
                 parts,
                 listeners,
-                site: site.clone(),
-                net: net.clone(),
                 bell: Arc::clone(&self.bells[place]),
                 stop: stopping.clone(),
             };
@@ -358,37 +405,6 @@ fn waker_of(inbox: &Arc<Inbox<super::core::Message>>) -> Waker {
     Arc::new(move || inbox.ring())
 }
 
-fn net_options(settings: &ServerSettings) -> NetOptions {
-    let bytes_max = settings.outbound_bytes_max;
-    let bytes_high = OUTBOUND_BYTES_HIGH.min(bytes_max / 4);
-    NetOptions {
-        message_bytes_max: settings.message_bytes_max,
-        outbound: OutboundLimits { bytes_high, bytes_low: bytes_high / 4, bytes_max },
-        header_deadline: Duration::from_secs(10),
-        ping_period: Duration::from_secs(55),
-        close_deadline: Duration::from_secs(3),
-        encoding: match settings.compression {
-            Compression::Off => Encoding::Plain,
-            Compression::Live | Compression::All => Encoding::Deflate,
-        },
-        places: Arc::new(Places::new(connections_max(settings.connections_max))),
-    }
-}
-
-/// Raises the limit of open files for `wanted` connections; returns how many fit.
-fn connections_max(wanted: usize) -> usize {
-    let files = (wanted as u64).saturating_add(OTHER_FILES);
-    let allowed = sys::raise_open_file_limit(files).unwrap_or_else(|error| {
-        tracing::warn!(%error, "cannot raise the limit of open files");
-        OTHER_FILES * 4
-    });
-    let possible = usize::try_from(allowed.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
-    if possible < wanted {
-        tracing::info!(wanted, possible, "the limit of open files allows fewer connections");
-    }
-    wanted.min(possible)
-}
-
 /// Enough for a second of the busiest writer; a core that is further behind reads the store's log.
 const RING: RingLimits = RingLimits { batches: 1024, bytes: 32 << 20 };
 /// Jobs that may wait for each worker: a few milliseconds of work.
@@ -399,7 +415,5 @@ const SLICE_INLINE: SliceSize =
 /// About two milliseconds.
 const SLICE_POOLED: SliceSize =
     SliceSize { budget: Budget { steps: 200_000 }, chunk_bytes: 256 * 1024 };
-/// Above this many bytes in its queue a client gets no more chunks of its queries.
-const OUTBOUND_BYTES_HIGH: usize = 512 * 1024;
-/// Files that are not connections: the store, listeners, the runtimes' own.
-const OTHER_FILES: u64 = 128;
+/// How often the steward looks.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);

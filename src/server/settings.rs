@@ -15,6 +15,13 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// How many cores, and as many workers; `None` for as many as this machine has.
     pub cores: Option<usize>,
+    /// What may change later.
+    pub live: LiveSettings,
+}
+
+/// The settings that may change while the relay serves; how is said in `in_force`.
+#[derive(Clone, Debug)]
+pub struct LiveSettings {
     /// How many connections there may be at once.
     pub connections_max: usize,
     /// How long a message from a client may be.

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
+use super::in_force::InForce;
 use super::negentropy::Kept;
 use super::render::SliceSize;
-use super::settings::{Compression, Proxies};
+use super::settings::{About, Compression, LiveSettings, Proxies};
 use super::work::{Job, Tools, Worker};
 use crate::clock::Clock;
 use crate::deflate::Inflater;
@@ -320,19 +321,25 @@ impl House {
             names: OwnNames::Local("127.0.0.1:7777".parse().unwrap()),
             quotas: Quotas::default(),
         };
-        let relay = Arc::new(Relay {
-            store: store.clone(),
-            clock: Clock::system(),
-            random: || [9; 16],
+        let live = LiveSettings {
+            connections_max: 10,
+            message_bytes_max: 100_000,
+            outbound_bytes_max: 1 << 30,
+            compression: Compression::All,
             session,
             query: QueryLimits { default_limit: 10_000, max_limit: 10_000 },
             count_max: 1_000,
             reconcile: ReconcileLimits { items_max: 1_000, answer_bytes_max: 4096 },
+            about: About::default(),
             proxies: Proxies::default(),
+        };
+        let relay = Arc::new(Relay {
+            store: store.clone(),
+            clock: Clock::system(),
+            random: || [9; 16],
             crowd: Arc::new(Crowd::new(100)),
+            in_force: InForce::new(live, "127.0.0.1:7777".parse().unwrap()),
             kept: Kept::default(),
-            message_bytes_max: 100_000,
-            compression: Compression::All,
             // As small as can be: whatever a slice may leave undone, it does.
             slice_inline: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 1 },
             slice_pooled: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 700 },

@@ -106,7 +106,8 @@ impl Worker {
     fn verify(&self, verifier: &mut Verifier, job: VerifyJob) {
         let mut replies = Vec::new();
         let mut refused = Vec::new();
-        let quotas = &self.relay.session.quotas;
+        let settings = self.relay.in_force.load();
+        let quotas = &settings.session.quotas;
         let quota = AuthorQuota::of(&self.relay, quotas, job.metered);
         for event in job.events {
             match submit(&self.writer, verifier, job.from, event, quota.as_ref()) {
@@ -174,7 +175,7 @@ impl Worker {
             is_visible: &|event: &EventRef<'_>| session::visible(event, &job.reader, now),
             hidden_kinds: job.reader.hidden().map_or(&[], |kinds| kinds),
             partly_visible_kinds: job.reader.partly_visible(),
-            count_max: self.relay.count_max,
+            count_max: self.relay.in_force.load().count_max,
             spent,
         };
         let snapshot = self.relay.store.snapshot()?;

@@ -212,6 +212,11 @@ impl Session {
         message::write_ok(answer, &event.id, true, "");
     }
 
+    /// Changes what only those involved may read.
+    pub fn restrict(&mut self, kinds: &RestrictedKinds) {
+        self.reader.restrict(kinds.clone());
+    }
+
     /// Returns who reads, for [`visible`](super::visible).
     pub fn reader(&self) -> &Reader {
         &self.reader

@@ -93,6 +93,11 @@ impl Reader {
         }
     }
 
+    /// Changes what is not for everybody.
+    pub(super) fn restrict(&mut self, kinds: RestrictedKinds) {
+        self.restricted = kinds;
+    }
+
     /// Returns the restricted kinds of which this reader may see some events.
     pub fn partly_visible(&self) -> &[u16] {
         if self.is_authenticated() { &self.restricted.0 } else { &[] }

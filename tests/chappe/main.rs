@@ -44,6 +44,7 @@ mod crash;
 mod seam;
 
 mod commands;
+mod reload;
 
 mod hostile;
 mod real_events;

@@ -1,9 +1,10 @@
 //! A real relay process on a store of its own, listening on a port that the system chose.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use tempfile::TempDir;
 
@@ -14,15 +15,23 @@ use super::process::{Finished, command, relay_command, send_signal, text};
 /// A serving relay. Dropping it kills the process; its store goes with the last owner.
 pub(crate) struct Relay {
     process: Process,
-    settings: Vec<String>,
+    /// Flags behind those of every test.
+    flags: Vec<String>,
     store: Arc<TempDir>,
+}
+
+/// What a relay wrote to stderr so far, and the bell that rings for each line.
+#[derive(Default)]
+struct Said {
+    text: Mutex<String>,
+    bell: Condvar,
 }
 
 /// One run of the relay.
 struct Process {
     child: Child,
     address: String,
-    said: Arc<Mutex<String>>,
+    said: Arc<Said>,
     /// Disconnected once the process has ended and all it said was read.
     end: Mutex<Receiver<String>>,
 }
@@ -41,8 +50,18 @@ impl Relay {
 
     /// Starts a relay on a store that may have events.
     pub(crate) fn start_on(store: Arc<TempDir>, settings: &[&str]) -> Relay {
-        let settings: Vec<String> = settings.iter().map(|text| (*text).to_owned()).collect();
-        Relay { process: spawn(&store, &settings), settings, store }
+        let flag = |setting: &&str| ["--set".to_owned(), (*setting).to_owned()];
+        Relay::start_flagged(store, settings.iter().flat_map(flag).collect())
+    }
+
+    /// Starts a relay on an empty store that reads this configuration.
+    pub(crate) fn start_on_file(file: &Path) -> Relay {
+        let store = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
+        Relay::start_flagged(store, vec!["--config".to_owned(), text(file).to_owned()])
+    }
+
+    fn start_flagged(store: Arc<TempDir>, flags: Vec<String>) -> Relay {
+        Relay { process: spawn(&store, &flags), flags, store }
     }
 
     /// The address as `127.0.0.1:PORT`.
@@ -67,7 +86,22 @@ impl Relay {
 
     /// Everything the relay wrote to stderr so far.
     pub(crate) fn said(&self) -> String {
-        self.process.said.lock().expect("the reader of stderr does not panic").clone()
+        self.process.said.text.lock().expect("the reader of stderr does not panic").clone()
+    }
+
+    /// Waits until the relay has written this to stderr.
+    #[track_caller]
+    pub(crate) fn await_said(&self, part: &str) {
+        let said = &self.process.said;
+        let text = said.text.lock().expect("the reader of stderr does not panic");
+        let waited = said.bell.wait_timeout_while(text, PATIENCE, |text| !text.contains(part));
+        let text = waited.expect("the reader of stderr does not panic").0.clone();
+        assert!(text.contains(part), "the relay says {part:?}; it said:\n{text}");
+    }
+
+    /// Sends a signal such as `libc::SIGHUP`.
+    pub(crate) fn signal(&self, signal: i32) {
+        send_signal(&self.process.child, signal);
     }
 
     /// Ends the process at once, as a power cut would.
@@ -78,7 +112,7 @@ impl Relay {
 
     /// Starts again on the same store, on another port.
     pub(crate) fn restart(&mut self) {
-        self.process = spawn(&self.store, &self.settings);
+        self.process = spawn(&self.store, &self.flags);
     }
 
     /// Sends a signal such as `libc::SIGTERM` and waits for the end.
@@ -119,11 +153,11 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(store: &TempDir, settings: &[String]) -> Process {
+fn spawn(store: &TempDir, flags: &[String]) -> Process {
     let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--data", text(store.path())];
     // Two cores are enough to have messages between threads, and keep many relays cheap.
     arguments.extend(["--set", "server.threads=2"]);
-    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting.as_str()]));
+    arguments.extend(flags.iter().map(String::as_str));
     let mut child = relay_command(&arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -131,13 +165,13 @@ fn spawn(store: &TempDir, settings: &[String]) -> Process {
         .spawn()
         .expect("the relay binary starts");
     let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
-    let said = Arc::new(Mutex::new(String::new()));
+    let said = Arc::new(Said::default());
     let (sender, receiver) = channel();
     let shared = Arc::clone(&said);
     std::thread::spawn(move || listen_to_stderr(stderr, &shared, &sender));
     let address = receiver.recv_timeout(PATIENCE).unwrap_or_else(|error| {
         let _ = child.kill();
-        let said = said.lock().expect("the reader of stderr does not panic");
+        let said = said.text.lock().expect("the reader of stderr does not panic");
         let why = match error {
             RecvTimeoutError::Timeout => "did not say where it listens",
             RecvTimeoutError::Disconnected => "ended before it listened",
@@ -148,7 +182,7 @@ fn spawn(store: &TempDir, settings: &[String]) -> Process {
 }
 
 /// Keeps every line of stderr; sends the address of the first line that has one.
-fn listen_to_stderr(stderr: impl BufRead, said: &Mutex<String>, address: &Sender<String>) {
+fn listen_to_stderr(stderr: impl BufRead, said: &Said, address: &Sender<String>) {
     let mut found = false;
     for line in stderr.lines() {
         let Ok(line) = line else { return };
@@ -157,8 +191,9 @@ fn listen_to_stderr(stderr: impl BufRead, said: &Mutex<String>, address: &Sender
             found = true;
             let _ = address.send(format!("127.0.0.1:{port}"));
         }
-        let mut said = said.lock().expect("readers of stderr do not panic");
-        said.push_str(&line);
-        said.push('\n');
+        let mut text = said.text.lock().expect("readers of stderr do not panic");
+        text.push_str(&line);
+        text.push('\n');
+        said.bell.notify_all();
     }
 }
