@@ -6,7 +6,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 6 settings and commands | [`cli`] [`config`]: the only readers of files, environment and terminal |
-//! | 5 the running relay | [`server`]: one core a CPU, the work pool, the keeper, start and stop |
+//! | 5 the running relay; its peers | [`server`]: one core a CPU, the work pool, the keeper, start and stop; [`peer`]: this relay as a client of others |
 //! | 4 one conversation; transport | [`session`]: a state machine without I/O; [`net`]: sockets without Nostr |
 //! | 3 work that joins the halls | [`query`]: filters to events; [`ingest`]: verified events to committed ones |
 //! | 2 halls | [`store`]: log, overlay, blocks; [`policy`]: quotas, decisions; [`fanout`]: the ring, subscriptions by what they ask for |
@@ -90,6 +90,7 @@ pub mod query;
 pub mod net;
 pub mod session;
 
+pub mod peer;
 pub mod server;
 
 pub mod config;

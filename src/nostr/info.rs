@@ -94,6 +94,35 @@ impl InformationDocument {
     }
 }
 
+/// What another relay says of itself, as far as it matters to who asks it for events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerInformation {
+    /// The numbers of the NIPs that it says it implements.
+    pub supported_nips: Vec<u16>,
+    /// What it says that it enforces; what it does not say, or not as a number, is absent.
+    pub limitation: Limitation,
+}
+
+impl PeerInformation {
+    /// Reads a document; nothing if it is none. Whatever in it is of another type is ignored.
+    pub fn parse(json: &[u8]) -> Option<PeerInformation> {
+        let value: serde_json::Value = serde_json::from_slice(json).ok()?;
+        let document = value.as_object()?;
+        let nips = document.get("supported_nips").and_then(|nips| nips.as_array());
+        let number = |nip: &serde_json::Value| u16::try_from(nip.as_u64()?).ok();
+        let said = |name: &str| document.get("limitation")?.get(name)?.as_u64();
+        let limitation = Limitation {
+            max_message_length: said("max_message_length"),
+            max_subscriptions: said("max_subscriptions"),
+            max_limit: said("max_limit"),
+            default_limit: said("default_limit"),
+            ..Limitation::default()
+        };
+        let supported_nips = nips.into_iter().flatten().filter_map(number).collect();
+        Some(PeerInformation { supported_nips, limitation })
+    }
+}
+
 fn as_text<S: Serializer>(key: &Option<PublicKey>, serializer: S) -> Result<S::Ok, S::Error> {
     match key {
         Some(key) => serializer.collect_str(key),
@@ -105,6 +134,24 @@ fn as_text<S: Serializer>(key: &Option<PublicKey>, serializer: S) -> Result<S::O
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_other_relays_say_is_read_as_far_as_it_makes_sense() {
+        let text = br#"{"supported_nips":[1,77,"x",-1],"limitation":{"max_limit":500,
+            "max_subscriptions":"many","max_message_length":-5},"other":null}"#;
+        let found = PeerInformation::parse(text).expect("a document");
+        assert_eq!(found.supported_nips, [1, 77]);
+        let expected = Limitation { max_limit: Some(500), ..Limitation::default() };
+        assert_eq!(found.limitation, expected);
+        assert_eq!(PeerInformation::parse(b"{}"), Some(PeerInformation::default()));
+        assert_eq!(
+            PeerInformation::parse(b"{\"limitation\":[],\"supported_nips\":5}"),
+            Some(PeerInformation::default())
+        );
+        for text in [&b""[..], b"[]", b"<html>", b"\xff"] {
+            assert_eq!(PeerInformation::parse(text), None);
+        }
+    }
 
     #[test]
     fn absent_fields_are_left_out_and_keys_are_hexadecimal() {

@@ -1,0 +1,509 @@
+//! The engine: what the peer says goes in, what is to be done comes out.
+//!
+//! It holds the parts together and decides what each message is for. All of them are bounded: by
+//! what was asked for, and by holding back what would list more than is transferred.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::allowance::Allowance;
+use super::download::Download;
+use super::identity::Identity;
+use super::live::Live;
+use super::outbox::{Outbox, Purpose, Refusal, purpose_of};
+use super::pages::Pages;
+use super::reconciling::{Course, Reconciling};
+use super::terms::{Action, Asked, Counts, Direction, Fault, Moment, Span, Stage, Transfer};
+use super::upload::Upload;
+use crate::nostr::info::PeerInformation;
+use crate::nostr::message::EoseHint;
+use crate::nostr::{Event, EventError, EventId, Filter, Keypair, RelayMessage};
+
+/// What the engine is to do.
+pub struct EngineOptions {
+    /// The address of the peer, as it calls itself.
+    pub url: String,
+    /// Which events.
+    pub filter: Filter,
+    /// Which way.
+    pub direction: Direction,
+    /// How long.
+    pub span: Span,
+    /// Whether they travel.
+    pub transfer: Transfer,
+    /// Who to be for the peer.
+    pub key: Option<Arc<Keypair>>,
+}
+
+/// One peer's conversation, over all connections to it.
+pub struct Engine {
+    filter: Filter,
+    direction: Direction,
+    span: Span,
+    transfer: Transfer,
+    stage: Stage,
+    allowance: Allowance,
+    identity: Identity,
+    reconciling: Reconciling,
+    download: Download,
+    upload: Upload,
+    /// In place of reconciling.
+    pages: Option<Pages>,
+    live: Live,
+    outbox: Outbox,
+    /// Events that came and are to be verified and stored.
+    events: Vec<Event>,
+    /// Events that came from the peer and need not be offered to it, until they were met in the own
+    /// log.
+    came: HashSet<EventId>,
+    /// Whether the information document was asked for.
+    has_asked: bool,
+    gibberish: u32,
+    connected: u64,
+}
+
+impl Engine {
+    /// Returns an engine that has no connection.
+    pub fn new(options: EngineOptions) -> Engine {
+        Engine {
+            filter: options.filter,
+            direction: options.direction,
+            span: options.span,
+            transfer: options.transfer,
+            stage: Stage::Away,
+            allowance: Allowance::usual(),
+            identity: Identity::new(options.url, options.key),
+            reconciling: Reconciling::default(),
+            download: Download::default(),
+            upload: Upload::default(),
+            pages: None,
+            live: Live::default(),
+            outbox: Outbox::default(),
+            events: Vec::new(),
+            came: HashSet::new(),
+            has_asked: false,
+            gibberish: 0,
+            connected: 0,
+        }
+    }
+
+    /// Returns what was done so far.
+    pub fn counts(&self) -> &Counts {
+        &self.outbox.counts
+    }
+
+    /// Returns what is being done.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Returns how many events are known to be transferred and are not yet.
+    pub fn backlog(&self) -> usize {
+        self.download.backlog() + self.upload.backlog()
+    }
+
+    /// Takes the next thing to do.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.outbox.actions.pop_front()
+    }
+
+    /// Takes the events that came.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Returns how many events have come and were not taken.
+    pub fn event_count(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Learns that there is a connection.
+    pub fn connected(&mut self, now: Moment) {
+        self.outbox.now = now;
+        self.outbox.actions.clear();
+        self.outbox.counts.connections += 1;
+        self.outbox.release();
+        self.identity.reset();
+        self.stage = Stage::Syncing;
+        self.connected = now.millis;
+        if self.span == Span::Forever && self.direction.takes() {
+            self.live.open(&self.filter, &mut self.outbox);
+        }
+        match &self.pages {
+            // Through pages, a store that was left in agreement is left to what comes.
+            Some(pages) if pages.is_done() => self.begin_pages(),
+            Some(_) => {}
+            None => self.reconciling.begin(&self.filter),
+        }
+        self.go_on();
+    }
+
+    /// Learns that the connection is gone.
+    pub fn disconnected(&mut self) {
+        self.stage = Stage::Away;
+        self.outbox.actions.clear();
+        self.live.lost();
+        self.upload.lost(&mut self.outbox);
+        match &mut self.pages {
+            Some(pages) => pages.lost(),
+            None => {
+                // What is missing is found out anew.
+                let backlog = self.download.backlog() as u64;
+                let counts = &mut self.outbox.counts;
+                counts.needed = counts.needed.saturating_sub(backlog);
+                counts.had = counts.had.saturating_sub(self.upload.backlog() as u64);
+                self.upload.forget_waiting();
+            }
+        }
+        self.download.forget();
+    }
+
+    /// Learns what the peer says about itself, if it does (NIP-11).
+    pub fn informed(&mut self, said: Option<&PeerInformation>, now: Moment) {
+        self.outbox.now = now;
+        if let Some(said) = said {
+            self.allowance.learn(&said.limitation);
+            let knows = said.supported_nips.contains(&NEGENTROPY);
+            let course = self.reconciling.informed(knows);
+            self.follow(course);
+        }
+        self.go_on();
+    }
+
+    /// Learns that time has passed.
+    pub fn tick(&mut self, now: Moment) {
+        self.outbox.now = now;
+        self.download.tick(&mut self.allowance, &mut self.outbox);
+        self.upload.tick(&mut self.outbox);
+        let course = self.reconciling.tick(&mut self.outbox);
+        self.follow(course);
+        if let Some(pages) = &mut self.pages {
+            pages.tick(&mut self.allowance, &mut self.outbox);
+        }
+        if self.live.tick(&self.filter, &mut self.outbox) {
+            // What has come while nothing was listened to.
+            self.compare_again();
+        }
+        self.go_on();
+    }
+
+    /// Returns when time matters next, in milliseconds.
+    pub fn deadline(&self) -> Option<u64> {
+        let inform = (!self.has_asked && self.reconciling.is_untried())
+            .then_some(self.connected + INFORM_AFTER);
+        [
+            self.download.deadline(),
+            self.upload.deadline(),
+            self.reconciling.deadline(),
+            self.pages.as_ref().and_then(Pages::deadline),
+            self.live.deadline(),
+            self.outbox.held_until(),
+            inform,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Takes what the own store says to [`Action::Reconcile`].
+    pub fn reconciled(&mut self, asked: Asked, now: Moment) {
+        self.outbox.now = now;
+        match asked {
+            Asked::Say(next, found) => {
+                let listed = found.listed;
+                if self.direction.takes() {
+                    self.outbox.counts.needed += found.need.len() as u64;
+                    if self.transfer == Transfer::Wanted {
+                        self.download.want(found.need.into_iter().map(EventId));
+                    }
+                }
+                if self.direction.gives() {
+                    self.outbox.counts.had += found.have.len() as u64;
+                    if self.transfer == Transfer::Wanted {
+                        self.upload.offer(found.have.into_iter().map(EventId));
+                    }
+                }
+                self.reconciling.say(next, listed, &self.filter, &mut self.outbox);
+            }
+            Asked::Malformed(problem) => self.turn_pages(&problem),
+            Asked::TooMany => self.turn_pages("more events match than are held in memory"),
+        }
+        self.go_on();
+    }
+
+    /// Takes an event that [`Action::Load`] asked for, as a message; nothing if it is gone.
+    pub fn loaded(&mut self, id: EventId, text: Option<Vec<u8>>) {
+        self.upload.loaded(id, text, &self.allowance, &mut self.outbox);
+    }
+
+    /// Takes the ids that [`Action::List`] asked for.
+    pub fn listed(&mut self, ids: Vec<EventId>, now: Moment) {
+        self.outbox.now = now;
+        if let Some(pages) = &mut self.pages {
+            let lacking = pages.listed(ids);
+            self.outbox.counts.had += lacking.len() as u64;
+            if self.transfer == Transfer::Wanted {
+                self.upload.offer(lacking);
+            }
+        }
+        self.go_on();
+    }
+
+    /// Learns how many of the events that came are not stored, where they are only counted.
+    pub fn found_unknown(&mut self, count: u64) {
+        self.outbox.counts.needed += count;
+    }
+
+    /// Has events sent that the own store has got.
+    pub fn offer(&mut self, ids: impl IntoIterator<Item = EventId>, now: Moment) {
+        self.outbox.now = now;
+        if self.direction.gives() {
+            let own = &mut self.came;
+            self.upload.offer(ids.into_iter().filter(|id| !own.remove(id)));
+            self.go_on();
+        }
+    }
+
+    /// Takes a message of the peer.
+    pub fn message(&mut self, text: &str, now: Moment) {
+        self.outbox.now = now;
+        match RelayMessage::parse(text) {
+            Ok(RelayMessage::Event { subscription, event }) => self.event(&subscription, event),
+            Ok(message) => {
+                self.other(message);
+                self.go_on();
+            }
+            Err(_) => {
+                self.gibberish += 1;
+                if self.gibberish > GIBBERISH_MAX {
+                    let shown: String = text.chars().take(SHOWN_CHARACTERS).collect();
+                    self.outbox.fail(Fault::Gibberish(shown));
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, subscription: &[u8], event: Result<Event, EventError>) {
+        let Ok(event) = event else {
+            self.outbox.counts.malformed += 1;
+            return self.download.note_unasked(&mut self.outbox);
+        };
+        let is_wanted = match purpose_of(subscription) {
+            Some((Purpose::Download, number)) => {
+                let is_first = self.download.event(number, &event, &mut self.outbox);
+                is_first.then_some(false)
+            }
+            Some((Purpose::Page, number)) if self.filter.matches(&event.view()) => {
+                let pages = self.pages.as_mut();
+                let is_new = pages.map(|pages| pages.event(number, &event, &mut self.outbox));
+                match is_new {
+                    Some(true) => Some(false),
+                    // Twice: at the seam between two pages.
+                    _ => return,
+                }
+            }
+            Some((Purpose::Live, number)) if self.live.is(number) => {
+                self.live.heard();
+                self.filter.matches(&event.view()).then_some(true)
+            }
+            _ => None,
+        };
+        let Some(is_live) = is_wanted else {
+            self.outbox.counts.malformed += 1;
+            if !matches!(purpose_of(subscription), Some((Purpose::Download, _))) {
+                self.download.note_unasked(&mut self.outbox);
+            }
+            return;
+        };
+        self.outbox.counts.received += 1;
+        self.outbox.counts.live += u64::from(is_live);
+        if self.direction.takes() {
+            if self.span == Span::Forever && self.direction.gives() {
+                if self.came.len() >= CAME_MAX {
+                    self.came.clear();
+                }
+                self.came.insert(event.id);
+            }
+            self.events.push(event);
+        }
+    }
+
+    fn other(&mut self, message: RelayMessage<'_>) {
+        match message {
+            RelayMessage::Eose { subscription, hint } => self.eose(&subscription, hint),
+            RelayMessage::Closed { subscription, reason } => self.closed(&subscription, &reason),
+            RelayMessage::Ok { id, is_accepted, text } => self.ok(id, is_accepted, &text),
+            RelayMessage::Notice(text) => {
+                let course = self.reconciling.noticed(&text);
+                if course == Course::On && self.gibberish < NOTICES_MAX {
+                    self.outbox.counts.note(format!("the peer says: {}", shown(&text)));
+                }
+                self.follow(course);
+            }
+            RelayMessage::Auth(challenge) => {
+                self.identity.challenged(challenge, &mut self.outbox);
+            }
+            RelayMessage::NegMsg { subscription, message } => {
+                if self.is_reconciliation(&subscription) {
+                    let course = self.reconciling.answered(&message, &mut self.outbox);
+                    self.follow(course);
+                }
+            }
+            RelayMessage::NegErr { subscription, reason } => {
+                if self.is_reconciliation(&subscription) {
+                    self.refuse_reconciling(&reason);
+                }
+            }
+            RelayMessage::Event { .. } | RelayMessage::Other => {}
+        }
+    }
+
+    fn is_reconciliation(&self, subscription: &[u8]) -> bool {
+        let Some((Purpose::Reconcile, number)) = purpose_of(subscription) else { return false };
+        self.reconciling.is(number)
+    }
+
+    fn eose(&mut self, subscription: &[u8], hint: Option<EoseHint>) {
+        match purpose_of(subscription) {
+            Some((Purpose::Download, number)) => {
+                self.download.eose(number, hint, &mut self.allowance, &mut self.outbox);
+            }
+            Some((Purpose::Page, number)) => {
+                if let Some(pages) = &mut self.pages {
+                    pages.eose(number, hint, &self.filter, &mut self.outbox);
+                }
+            }
+            Some((Purpose::Live, number)) if self.live.is(number) => self.live.heard(),
+            _ => {}
+        }
+    }
+
+    fn closed(&mut self, subscription: &[u8], reason: &str) {
+        let refusal = match purpose_of(subscription) {
+            Some((Purpose::Download, number)) => {
+                self.download.closed(number, reason, &mut self.allowance, &mut self.outbox)
+            }
+            Some((Purpose::Page, number)) => match &mut self.pages {
+                Some(pages) => pages.closed(number, reason, &mut self.allowance, &mut self.outbox),
+                None => return,
+            },
+            Some((Purpose::Live, number)) => self.live.closed(number, reason, &mut self.outbox),
+            Some((Purpose::Reconcile, number)) if self.reconciling.is(number) => {
+                return self.refuse_reconciling(reason);
+            }
+            _ => return,
+        };
+        if refusal == Refusal::Identity {
+            self.identity.demanded(reason, &mut self.outbox);
+        }
+    }
+
+    fn refuse_reconciling(&mut self, reason: &str) {
+        let (course, refusal) = self.reconciling.refused(reason, &mut self.outbox);
+        if refusal == Refusal::Identity {
+            self.identity.demanded(reason, &mut self.outbox);
+        }
+        self.follow(course);
+    }
+
+    fn ok(&mut self, id: EventId, is_accepted: bool, text: &str) {
+        if self.identity.answered(&id, is_accepted, text, &mut self.outbox) {
+            return;
+        }
+        let (allowance, outbox) = (&mut self.allowance, &mut self.outbox);
+        let refusal = self.upload.answered(id, is_accepted, text, allowance, outbox);
+        if refusal == Some(Refusal::Identity) {
+            if self.identity.is_exhausted() {
+                // It is this event that nobody but its author may give (NIP-70).
+                return self.upload.give_up(id, text, &mut self.outbox);
+            }
+            self.identity.demanded(text, &mut self.outbox);
+        }
+    }
+
+    fn follow(&mut self, course: Course) {
+        if let Course::Unable(reason) = course {
+            self.turn_pages(&reason);
+        }
+    }
+
+    /// Goes through pages from here on.
+    fn turn_pages(&mut self, reason: &str) {
+        if self.pages.is_some() {
+            return;
+        }
+        let left = self.reconciling.give_up(&mut self.outbox);
+        let reason = shown(reason);
+        self.outbox.counts.note(format!("going through pages instead of NIP-77: {reason}"));
+        self.pages = Some(Pages::new(left, self.direction));
+    }
+
+    fn begin_pages(&mut self) {
+        let whole = [super::reconciling::Window::of(&self.filter)].into();
+        self.pages = Some(Pages::new(whole, self.direction));
+    }
+
+    fn compare_again(&mut self) {
+        self.stage = Stage::Syncing;
+        match &self.pages {
+            Some(pages) if pages.is_done() => self.begin_pages(),
+            Some(_) => {}
+            None if self.reconciling.is_done() => self.reconciling.begin(&self.filter),
+            None => {}
+        }
+    }
+
+    /// Does what can be done.
+    fn go_on(&mut self) {
+        if self.stage == Stage::Away {
+            return;
+        }
+        let backlog = self.backlog();
+        let outbox = &mut self.outbox;
+        match &mut self.pages {
+            Some(pages) => pages.fill(&self.filter, backlog, &self.allowance, outbox),
+            None => self.reconciling.fill(&self.filter, backlog, outbox),
+        }
+        self.download.fill(&self.allowance, outbox);
+        self.upload.fill(&self.allowance, outbox);
+        self.ask_for_information();
+        let is_found = match &self.pages {
+            Some(pages) => pages.is_done(),
+            None => self.reconciling.is_done(),
+        };
+        let is_done = is_found && self.download.is_idle() && self.upload.is_idle();
+        if is_done && self.stage == Stage::Syncing {
+            self.stage = Stage::Following;
+            let end = match self.span {
+                Span::UntilInSync => Action::Finish,
+                Span::Forever => Action::InSync,
+            };
+            self.outbox.actions.push_back(end);
+        }
+    }
+
+    /// Asks what the peer says of itself, once that matters: two stores that agree need not know.
+    fn ask_for_information(&mut self) {
+        let is_slow = self.reconciling.is_untried()
+            && self.outbox.now.millis >= self.connected + INFORM_AFTER;
+        let matters = self.pages.is_some() || self.backlog() > 0 || is_slow;
+        if matters && !self.has_asked {
+            self.has_asked = true;
+            self.outbox.actions.push_back(Action::Inform);
+        }
+    }
+}
+
+fn shown(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(NOTE_BYTES_MAX)).unwrap_or(text)
+}
+
+const NEGENTROPY: u16 = 77;
+/// How long an answer to NEG-OPEN may take before the peer is asked what it knows.
+const INFORM_AFTER: u64 = 1_000;
+/// Some of them are never met: they were there before.
+const CAME_MAX: usize = 500_000;
+const GIBBERISH_MAX: u32 = 100;
+const NOTICES_MAX: u32 = 100;
+const SHOWN_CHARACTERS: usize = 60;
+const NOTE_BYTES_MAX: usize = 200;

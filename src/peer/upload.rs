@@ -1,0 +1,163 @@
+//! Events to the peer: as many under way as it answers, each with its outcome.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::allowance::Allowance;
+use super::outbox::{Outbox, Refusal, refusal_of};
+use super::terms::{Action, Fault};
+use crate::nostr::EventId;
+
+/// What is to be sent and what was not answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    waiting: VecDeque<EventId>,
+    /// Events that are being read from the store.
+    loading: usize,
+    /// Events that were sent, and when.
+    open: HashMap<EventId, u64>,
+    /// When an answer came last.
+    heard: u64,
+    /// Events that the peer refuses, so that no later connection offers them again.
+    refused: HashSet<EventId>,
+    /// Answers in a row that asked for a proof of identity.
+    demands: u32,
+}
+
+impl Upload {
+    /// Has these events sent, unless the peer has refused them before.
+    pub(super) fn offer(&mut self, ids: impl IntoIterator<Item = EventId>) {
+        let refused = &self.refused;
+        self.waiting.extend(ids.into_iter().filter(|id| !refused.contains(id)));
+    }
+
+    /// Returns how many events are to be sent or not answered.
+    pub(super) fn backlog(&self) -> usize {
+        self.waiting.len() + self.loading + self.open.len()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.backlog() == 0
+    }
+
+    /// Has events read as far as the peer takes more.
+    pub(super) fn fill(&mut self, allowance: &Allowance, outbox: &mut Outbox) {
+        let room = allowance.window().saturating_sub(self.loading + self.open.len());
+        // A few at a time would be a look into the store for each.
+        let is_worth = room >= (allowance.window() / 4).min(LOAD_MAX) || room >= self.waiting.len();
+        if outbox.is_held() || room == 0 || self.waiting.is_empty() || !is_worth {
+            return;
+        }
+        let count = room.min(LOAD_MAX).min(self.waiting.len());
+        self.loading += count;
+        outbox.actions.push_back(Action::Load(self.waiting.drain(..count).collect()));
+    }
+
+    /// Sends an event that was read, as the message that it is; nothing if it is stored no more.
+    pub(super) fn loaded(
+        &mut self,
+        id: EventId,
+        text: Option<Vec<u8>>,
+        allowance: &Allowance,
+        outbox: &mut Outbox,
+    ) {
+        self.loading = self.loading.saturating_sub(1);
+        let Some(text) = text else { return };
+        if !allowance.takes(text.len()) {
+            outbox.counts.add_refused("too long for the peer");
+            return;
+        }
+        if self.open.is_empty() {
+            self.heard = outbox.now.millis;
+        }
+        outbox.counts.sent += 1;
+        self.open.insert(id, outbox.now.millis);
+        outbox.actions.push_back(Action::Send(text));
+    }
+
+    /// Takes the outcome of an event; returns what a refusal asks for.
+    pub(super) fn answered(
+        &mut self,
+        id: EventId,
+        is_accepted: bool,
+        text: &str,
+        allowance: &mut Allowance,
+        outbox: &mut Outbox,
+    ) -> Option<Refusal> {
+        self.open.remove(&id)?;
+        self.heard = outbox.now.millis;
+        if is_accepted {
+            match text.starts_with("duplicate:") {
+                true => outbox.counts.duplicate += 1,
+                false => outbox.counts.accepted += 1,
+            }
+            allowance.taken();
+            outbox.is_well();
+            return None;
+        }
+        let refusal = refusal_of(text);
+        match refusal {
+            Refusal::TooOften => {
+                allowance.sent_too_fast();
+                outbox.hold_back();
+                outbox.counts.sent = outbox.counts.sent.saturating_sub(1);
+                self.waiting.push_back(id);
+            }
+            Refusal::Identity => {
+                self.demands += 1;
+                outbox.counts.sent = outbox.counts.sent.saturating_sub(1);
+                self.waiting.push_back(id);
+            }
+            Refusal::Final if text.starts_with("duplicate:") => outbox.counts.duplicate += 1,
+            Refusal::Final => self.refuse(id, text, outbox),
+        }
+        Some(refusal)
+    }
+
+    /// Gives up an event whose author would have to send it: it is the last of those waiting.
+    pub(super) fn give_up(&mut self, id: EventId, text: &str, outbox: &mut Outbox) {
+        if let Some(at) = self.waiting.iter().rposition(|it| *it == id) {
+            self.waiting.remove(at);
+            outbox.counts.sent += 1;
+            self.refuse(id, text, outbox);
+        }
+    }
+
+    pub(super) fn tick(&mut self, outbox: &mut Outbox) {
+        if self.deadline().is_some_and(|at| at <= outbox.now.millis) {
+            outbox.fail(Fault::Silent("events that it was sent"));
+        }
+    }
+
+    /// Returns when the peer has been silent for too long.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        (!self.open.is_empty()).then_some(self.heard + SILENCE_MAX)
+    }
+
+    /// Notes that the connection is gone. What was not answered waits again.
+    pub(super) fn lost(&mut self, outbox: &mut Outbox) {
+        outbox.counts.sent = outbox.counts.sent.saturating_sub(self.open.len() as u64);
+        for (id, _) in self.open.drain() {
+            self.waiting.push_front(id);
+        }
+        self.loading = 0;
+    }
+
+    /// Forgets what is to be sent: it is found out anew.
+    pub(super) fn forget_waiting(&mut self) {
+        self.waiting.clear();
+    }
+
+    fn refuse(&mut self, id: EventId, text: &str, outbox: &mut Outbox) {
+        let reason = text.split_once(':').map_or(text, |(prefix, _)| prefix);
+        outbox.counts.add_refused(reason.get(..REASON_BYTES_MAX).unwrap_or(reason));
+        if self.refused.len() < REFUSED_MAX {
+            self.refused.insert(id);
+        }
+    }
+}
+
+/// Events read at a time.
+const LOAD_MAX: usize = 256;
+const SILENCE_MAX: u64 = 30_000;
+const REFUSED_MAX: usize = 200_000;
+const REASON_BYTES_MAX: usize = 60;
