@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
-use super::{check, compact, completions, config, delete, export, import, info, scan, serve};
+use super::{
+    check, compact, completions, config, delete, export, import, info, scan, serve, stream, sync,
+};
 use crate::config::load::CONFIG_VARIABLE;
 use crate::config::{Config, Flag, Sources, load};
 
@@ -53,6 +55,8 @@ impl Arguments {
             Command::Serve(arguments) => serve::run(common, &arguments),
             Command::Import(arguments) => import::run(common, &arguments),
             Command::Export(arguments) => export::run(common, &arguments),
+            Command::Sync(arguments) => sync::run(common, &arguments),
+            Command::Stream(arguments) => stream::run(common, &arguments),
             Command::Info(arguments) => info::run(common, &arguments),
             Command::Scan(arguments) => scan::run(common, &arguments),
             Command::Delete(arguments) => delete::run(common, &arguments),
@@ -151,6 +155,8 @@ enum Command {
     Serve(serve::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
+    Sync(sync::Arguments),
+    Stream(stream::Arguments),
     Info(info::Arguments),
     Scan(scan::Arguments),
     Delete(delete::Arguments),

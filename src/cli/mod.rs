@@ -10,10 +10,13 @@ mod interrupt;
 mod log;
 mod matching;
 mod names;
+mod network;
 mod open;
 mod output;
+mod peers;
 mod period;
 mod quotas;
+mod range;
 mod reload;
 mod watchdog;
 
@@ -27,5 +30,7 @@ mod import;
 mod info;
 mod scan;
 mod serve;
+mod stream;
+mod sync;
 
 pub use arguments::{command, run};

@@ -46,6 +46,10 @@ mod seam;
 mod commands;
 mod reload;
 
+mod stream;
+mod sync;
+mod sync_hostile;
+
 mod hostile;
 mod real_events;
 mod service;

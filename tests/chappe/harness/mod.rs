@@ -9,8 +9,10 @@ use std::time::Duration;
 pub(crate) mod client;
 pub(crate) mod event;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod relay;
+pub(crate) mod script;
 pub(crate) mod seed;
 
 pub(crate) use client::{Client, Verdict};
