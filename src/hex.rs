@@ -10,8 +10,21 @@ use faster_hex::CheckCase;
 pub fn encode_into(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len() * 2, 0);
-    faster_hex::hex_encode(bytes, &mut out[start..])
-        .expect("two digits were made room for per byte");
+    encode(bytes, &mut out[start..]);
+}
+
+/// Appends the 64 digits of an id or a key.
+#[inline]
+pub fn encode_32_into(bytes: &[u8; 32], out: &mut Vec<u8>) {
+    let mut digits = [0; 64];
+    encode(bytes, &mut digits);
+    out.extend_from_slice(&digits);
+}
+
+/// Writes the lower-case hexadecimal text of `bytes` over `digits`, which has room for just that.
+#[inline]
+pub fn encode(bytes: &[u8], digits: &mut [u8]) {
+    faster_hex::hex_encode(bytes, digits).expect("there is room for two digits per byte");
 }
 
 /// Returns the 32 bytes that exactly 64 lower-case hexadecimal digits mean.
@@ -61,6 +74,9 @@ mod tests {
         let mut text = b"x".to_vec();
         encode_into(&bytes, &mut text);
         assert_eq!(text[0], b'x');
+        let mut half = Vec::new();
+        encode_32_into(bytes.first_chunk().unwrap(), &mut half);
+        assert_eq!(half, text[1..65]);
         assert_eq!(decode_64(&text[1..]), Some(bytes));
         assert_eq!(decode_32(&text[1..65]).as_ref().map(|half| &half[..]), Some(&bytes[..32]));
         assert_eq!(Hex(&bytes).to_string().as_bytes(), &text[1..]);

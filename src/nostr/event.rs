@@ -8,6 +8,10 @@
 //! Content may stand before the tags in the JSON, so it is remembered where it lies and copied
 //! last.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::id::{EventId, PublicKey, Signature};
 use super::json::{self, JsonError, RawText, Scanner};
 use super::kind::{Kind, KindClass};
@@ -286,11 +290,12 @@ impl<'a> EventRef<'a> {
     /// Whoever fills a buffer of its own with one event makes it [`EventRef::json_len`] bytes
     /// large.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"{\"id\":\"");
-        hex::encode_into(&self.id.0, out);
-        out.extend_from_slice(b"\",\"pubkey\":\"");
-        hex::encode_into(&self.pubkey.0, out);
-        out.extend_from_slice(b"\",\"created_at\":");
+        let mut head = *HEAD;
+        hex::encode(&self.id.0, &mut head[ID_AT..ID_AT + 64]);
+        hex::encode(&self.pubkey.0, &mut head[PUBKEY_AT..PUBKEY_AT + 64]);
+        let mut tail = *TAIL;
+        hex::encode(&self.sig.0, &mut tail[SIG_AT..SIG_AT + 128]);
+        out.extend_from_slice(&head);
         json::write_integer(self.created_at, out);
         out.extend_from_slice(b",\"kind\":");
         json::write_integer(u64::from(self.kind.0), out);
@@ -298,9 +303,7 @@ impl<'a> EventRef<'a> {
         tag::write_json(self.tags_packed, out);
         out.extend_from_slice(b",\"content\":\"");
         out.extend_from_slice(self.content);
-        out.extend_from_slice(b"\",\"sig\":\"");
-        hex::encode_into(&self.sig.0, out);
-        out.extend_from_slice(b"\"}");
+        out.extend_from_slice(&tail);
     }
 
     /// Returns how many bytes [`EventRef::write_json`] appends.
@@ -329,6 +332,9 @@ impl<'a> EventRef<'a> {
     /// Returns when the event expires (NIP-40): the first `expiration` tag, if it is a plain
     /// decimal number.
     pub fn expiration(&self) -> Option<u64> {
+        // Everything that is shown is asked, and hardly anything has it: to see that the name is
+        // nowhere in the bytes is faster than to walk over the tags.
+        EXPIRATION.find(self.tags_packed)?;
         let tag = self.tags().find(|tag| tag.is_named("expiration"))?;
         let Value::Text(digits) = tag.value()? else {
             return None;
@@ -412,6 +418,23 @@ impl<'a> EventRef<'a> {
         )
     }
 }
+
+/// The JSON of an event up to its time, with room for the digits of id and author.
+const HEAD: &[u8; 162] = b"{\"id\":\"\
+    0000000000000000000000000000000000000000000000000000000000000000\
+    \",\"pubkey\":\"\
+    0000000000000000000000000000000000000000000000000000000000000000\
+    \",\"created_at\":";
+const ID_AT: usize = br#"{"id":""#.len();
+const PUBKEY_AT: usize = ID_AT + 64 + br#"","pubkey":""#.len();
+/// The JSON of an event behind its content, with room for the digits of the signature.
+const TAIL: &[u8; 139] = b"\",\"sig\":\"\
+    0000000000000000000000000000000000000000000000000000000000000000\
+    0000000000000000000000000000000000000000000000000000000000000000\"}";
+const SIG_AT: usize = br#"","sig":""#.len();
+
+/// Looks for the name of the tag that NIP-40 is about.
+static EXPIRATION: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("expiration"));
 
 /// How much more than its length (and a quarter) a body may hold before it is shrunk.
 const SPARE_BYTES_MAX: usize = 512;

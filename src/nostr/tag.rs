@@ -31,7 +31,7 @@ impl<'a> Value<'a> {
     /// Appends the text in canonical escaped form, without quotes.
     pub fn write_canonical(&self, out: &mut Vec<u8>) {
         match self {
-            Value::Hex(bytes) => hex::encode_into(*bytes, out),
+            Value::Hex(bytes) => hex::encode_32_into(bytes, out),
             Value::Text(text) => out.extend_from_slice(text),
         }
     }
