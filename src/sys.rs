@@ -1,4 +1,5 @@
-//! The operating system's limits, and its service manager. The only module that knows libc.
+//! The operating system's limits, its service manager, and the processor's cache. The only module
+//! that knows libc.
 
 use std::io;
 
@@ -38,6 +39,19 @@ pub fn random_bytes() -> [u8; 16] {
     bytes
 }
 
+/// Asks the processor to have the cache line of an address at hand soon; any address will do.
+#[inline]
+pub fn prefetch(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing that the program could see and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::without_provenance(address)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +63,13 @@ mod tests {
         assert!(after >= before);
         assert_eq!(raise_open_file_limit(1).expect("the limit can be read"), after);
         assert!(core_count() >= 1);
+    }
+
+    #[test]
+    fn any_address_may_be_prefetched() {
+        for address in [0, 1, 4096, usize::MAX, usize::MAX / 2] {
+            prefetch(address);
+        }
     }
 
     #[test]

@@ -279,6 +279,33 @@ fn a_quiet_author_under_a_popular_tag_costs_what_the_author_costs() {
 }
 
 #[test]
+fn a_second_with_very_many_events_is_read_no_further_than_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let mut writer = Writer::new(store.clone());
+    let note = |number: u32| {
+        let json = serde_json::json!({
+            "id": "0".repeat(64), "pubkey": author(1), "kind": 1, "tags": [["t", "flood"]],
+            "created_at": 1_700_000_000, "content": number.to_string(), "sig": "0".repeat(128),
+        });
+        let mut event = Event::parse(json.to_string().as_bytes()).unwrap();
+        event.id = crate::nostr::verify::event_id(&event.view());
+        Verifier::new().verify_id_only(event).unwrap()
+    };
+    let batch: Vec<_> = (0..8_000).map(note).collect();
+    writer.commit(&batch, 0).unwrap();
+    let mut lowest: Vec<EventId> = batch.iter().map(|event| event.event().id).collect();
+    lowest.sort_unstable();
+    for filter in [r#"{"limit":20}"#, r##"{"#t":["flood"]}"##, r#"{"kinds":[1],"since":3}"#] {
+        let filter = Filter::parse(filter.as_bytes()).unwrap();
+        let report = explain(&store.snapshot().unwrap(), &filter, &LIMITS, &|_| true).unwrap();
+        assert!(report.plans.iter().map(|plan| plan.records).sum::<u64>() < 1_000, "{report}");
+        let (given, _) = all_of(&store, &[filter], &mut fastrand::Rng::with_seed(1));
+        assert_eq!(given, lowest[..20]);
+    }
+}
+
+#[test]
 fn an_addressable_event_is_found_by_each_of_its_d_values() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());

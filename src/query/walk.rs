@@ -1,12 +1,13 @@
 //! Walking: one plan of one filter, from a time downwards, for a bounded number of steps.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::plan::Plan;
 use crate::nostr::{EventRef, Filter, PublicKey};
 use crate::seq::Seq;
-use crate::store::{Found, Scan, StoreError, View};
+use crate::store::{Found, Range, Scan, StoreError, View};
 
 /// The place of an event in a result: newest first, then lowest id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,36 +126,43 @@ pub(super) fn walk<'t>(
     walk.cost.ranges = ranges.len() as u64;
     let mut scans = Vec::with_capacity(ranges.len());
     let mut heap = BinaryHeap::with_capacity(ranges.len());
-    for range in ranges {
-        let mut scan = view.scan(range)?;
-        if let Some(found) = scan.next()? {
-            heap.push(Head::new(found, scans.len()));
-            scans.push(scan);
+    let mut opened = Vec::with_capacity(OPENED_AT_ONCE.min(ranges.len()));
+    for ranges in ranges.chunks(OPENED_AT_ONCE) {
+        for range in ranges {
+            opened.push(view.open(*range)?);
+        }
+        for opened in opened.drain(..) {
+            let mut scan = opened.scan()?;
+            if let Some(found) = scan.next()? {
+                view.approach(found.seq());
+                heap.push(Head::new(found, scans.len()));
+                scans.push(scan);
+            }
         }
     }
     // A walk that only opens its ranges gets nowhere: it may at least read twice that much.
     let steps_max = steps_max.max(3 * walk.cost.steps());
-    let stop = walk.merge(&mut scans, heap, steps_max)?;
+    let stop = walk.merge(Lane::new(scans, heap, steps_max))?;
     Ok((stop, walk.cost))
 }
 
 /// The next entry of one scan; the heap gives the newest.
 struct Head {
-    time: u64,
+    moment: u64,
     found: Found,
     scan: usize,
 }
 
 impl Head {
     fn new(found: Found, scan: usize) -> Head {
-        Head { time: found.time(), found, scan }
+        Head { moment: found.moment(), found, scan }
     }
 }
 
 impl Ord for Head {
     fn cmp(&self, other: &Head) -> Ordering {
-        let by_time = self.time.cmp(&other.time);
-        by_time.then_with(|| self.found.seq().cmp(&other.found.seq()))
+        let by_moment = self.moment.cmp(&other.moment);
+        by_moment.then_with(|| self.found.seq().cmp(&other.found.seq()))
     }
 }
 
@@ -172,12 +180,117 @@ impl PartialEq for Head {
 
 impl Eq for Head {}
 
+/// The scans of a walk, and the candidates that are next: those whose records will be read.
+///
+/// They are known some steps before they are read, so that the processor has their records at hand
+/// by then.
+struct Lane<'t> {
+    scans: Vec<Scan<'t>>,
+    heap: BinaryHeap<Head>,
+    queue: VecDeque<Found>,
+    /// How many of the queue are on their way into the processor's cache.
+    expected: usize,
+    /// The candidate that was found last, and the second of the last entry.
+    last: Option<Seq>,
+    second: Option<u64>,
+    steps_max: u64,
+    /// All hits are found; what is looked for is one more. Then the steps may end anywhere.
+    is_ahead: bool,
+    /// The second at which the steps were used up.
+    stopped: Option<u64>,
+}
+
+impl<'t> Lane<'t> {
+    fn new(scans: Vec<Scan<'t>>, heap: BinaryHeap<Head>, steps_max: u64) -> Lane<'t> {
+        Lane {
+            scans,
+            heap,
+            queue: VecDeque::with_capacity(QUEUE_MAX),
+            expected: 0,
+            last: None,
+            second: None,
+            steps_max,
+            is_ahead: false,
+            stopped: None,
+        }
+    }
+
+    /// Allows some more steps, wherever the lane stands.
+    fn look_ahead(&mut self, steps_max: u64) {
+        self.is_ahead = true;
+        self.steps_max = steps_max;
+        self.stopped = None;
+    }
+
+    /// Steps over entries until one may match; returns nothing at the end, or out of steps.
+    fn candidate(&mut self, walk: &mut Walk<'_, 't, '_>) -> Result<Option<Found>, StoreError> {
+        while let Some(mut top) = self.heap.peek_mut() {
+            let found = top.found;
+            let time = found.time();
+            if self.second != Some(time) || self.is_ahead {
+                let may_stop = self.second.is_some() || self.is_ahead;
+                if may_stop && walk.cost.steps() >= self.steps_max {
+                    self.stopped = Some(time);
+                    return Ok(None);
+                }
+                self.second = Some(time);
+            }
+            match self.scans[top.scan].next()? {
+                Some(next) => {
+                    *top = Head::new(next, top.scan);
+                    drop(top);
+                }
+                None => drop(PeekMut::pop(top)),
+            }
+            walk.cost.entries += 1;
+            // Two ranges may name the same event: its entries are neighbours in moment and seq.
+            let is_candidate = self.last != Some(found.seq()) && walk.check.accepts(&found);
+            if is_candidate && !walk.steps_over(&found) {
+                self.last = Some(found.seq());
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the next candidate, and looks for those that follow.
+    fn next(&mut self, walk: &mut Walk<'_, 't, '_>) -> Result<Option<Found>, StoreError> {
+        // Whoever wants few reads few; where few entries are candidates, none is looked for.
+        let queue_max = QUEUE_MAX.min(walk.want.saturating_add(1));
+        let entries_max = walk.cost.entries + ENTRIES_AHEAD_MAX;
+        while self.queue.is_empty()
+            || self.queue.len() < queue_max && walk.cost.entries < entries_max
+        {
+            let Some(found) = self.candidate(walk)? else { break };
+            walk.view.approach(found.seq());
+            self.queue.push_back(found);
+        }
+        while let Some(found) = self.queue.get(self.expected)
+            && self.expected < EXPECTED_MAX
+        {
+            walk.view.expect(found.seq());
+            self.expected += 1;
+        }
+        let first = self.queue.pop_front();
+        self.expected = self.expected.saturating_sub(1);
+        Ok(first)
+    }
+}
+
+/// Candidates that are known before they are read: enough to wait for memory once instead of each
+/// time.
+const QUEUE_MAX: usize = 16;
+/// Of these, how many are being fetched at a time.
+const EXPECTED_MAX: usize = 8;
+/// Entries that are stepped over for the sake of that.
+const ENTRIES_AHEAD_MAX: u64 = 32;
+
 struct Walk<'w, 't, 'q> {
     view: View<'t>,
     task: Task<'q>,
     check: EntryCheck,
     cost: Cost,
-    /// Matches of the second that is being read.
+    /// Matches of the moment that is being read.
     group: Vec<Match<'t>>,
     /// A match that is not among the hits, because they are enough without it.
     beyond: Option<Seq>,
@@ -189,53 +302,38 @@ struct Walk<'w, 't, 'q> {
 }
 
 impl<'t> Walk<'_, 't, '_> {
-    /// Merges the scans, newest first, second by second.
-    fn merge(
-        &mut self,
-        scans: &mut [Scan<'t>],
-        mut heap: BinaryHeap<Head>,
-        steps_max: u64,
-    ) -> Result<Stop, StoreError> {
+    /// Merges the scans, newest first, moment by moment.
+    fn merge(&mut self, mut lane: Lane<'t>) -> Result<Stop, StoreError> {
         if self.want == 0 {
             return Ok(Stop::Done(Rest::Unknown));
         }
-        let mut second = None;
-        let mut last = None;
-        let mut ahead = None;
-        while let Some(mut top) = heap.peek_mut() {
-            let (found, time) = (top.found, top.time);
-            match scans[top.scan].next()? {
-                Some(next) => {
-                    *top = Head::new(next, top.scan);
-                    drop(top);
-                }
-                None => drop(std::collections::binary_heap::PeekMut::pop(top)),
-            }
-            if second != Some(time) {
+        let mut moment = None;
+        loop {
+            let Some(found) = lane.next(self)? else {
                 self.flush();
-                if self.want == 0 && ahead.is_none() {
-                    ahead = Some(self.cost.steps() + AHEAD_STEPS_MAX);
+                match lane.stopped {
+                    None => return Ok(self.done(Rest::Nothing)),
+                    Some(time) if self.want > 0 => return Ok(Stop::Below(time)),
+                    Some(_) if lane.is_ahead => return Ok(self.done(Rest::Unknown)),
+                    Some(_) => lane.look_ahead(self.cost.steps() + AHEAD_STEPS_MAX),
                 }
-                if ahead.is_none() && second.is_some() && self.cost.steps() >= steps_max {
-                    return Ok(Stop::Below(time));
+                continue;
+            };
+            if moment != Some(found.moment()) {
+                moment = Some(found.moment());
+                self.flush();
+                if self.want == 0 && !lane.is_ahead {
+                    lane.look_ahead(self.cost.steps() + AHEAD_STEPS_MAX);
                 }
-                second = Some(time);
             }
-            if let Some(steps_max) = ahead
-                && (self.beyond.is_some() || self.cost.steps() >= steps_max)
-            {
+            if self.want == 0 && self.beyond.is_some() {
                 return Ok(self.done(Rest::Unknown));
             }
-            self.cost.entries += 1;
-            // Two ranges may name the same event: its entries are neighbours in time and seq.
-            let is_candidate = last != Some(found.seq()) && self.check.accepts(&found);
-            if is_candidate && !self.steps_over(&found) {
-                last = Some(found.seq());
+            // What was read meanwhile may have told more than was known when it was queued.
+            if !self.steps_over(&found) {
                 self.take(found.seq())?;
             }
         }
-        self.flush();
-        Ok(self.done(Rest::Nothing))
     }
 
     /// Returns the end of a walk on which nothing was found beyond the hits, or something was.
@@ -276,13 +374,13 @@ impl<'t> Walk<'_, 't, '_> {
             let hit = Hit { created_at: event.created_at, id_head, seq };
             self.group.push((hit, event));
             if self.group.len() / 2 > self.want.max(GROUP_MIN) {
-                // Many events of one second: keep the best of them.
+                // Many events of one moment: keep the best of them.
                 self.cut();
             }
         }
     }
 
-    /// Sorts the events of a second and drops those that are too many.
+    /// Sorts the events of a moment and drops those that are too many.
     fn cut(&mut self) {
         self.group.sort_unstable_by_key(|(hit, _)| *hit);
         if let Some((hit, _)) = self.group.get(self.want) {
@@ -291,7 +389,7 @@ impl<'t> Walk<'_, 't, '_> {
         }
     }
 
-    /// Puts the finished second into the result.
+    /// Puts the finished moment into the result.
     fn flush(&mut self) {
         if self.group.len() > 1 {
             self.cut();
@@ -302,13 +400,29 @@ impl<'t> Walk<'_, 't, '_> {
 
     fn look_up_ids(&mut self) -> Result<(), StoreError> {
         let filter = self.task.filter;
-        for id in filter.ids.iter().flatten() {
-            self.cost.ranges += 1;
-            if let Some((seq, event)) = self.view.by_id(id)?
-                && seq <= self.task.seq_max
-            {
-                self.cost.records += 1;
-                self.keep(seq, event);
+        let ids = filter.ids.as_deref().unwrap_or_default();
+        let mut opened = Vec::with_capacity(OPENED_AT_ONCE.min(ids.len()));
+        let mut found = Vec::with_capacity(OPENED_AT_ONCE.min(ids.len()));
+        for ids in ids.chunks(OPENED_AT_ONCE) {
+            // First where they are, then what they are: so the processor can fetch the records.
+            for id in ids {
+                self.cost.ranges += 1;
+                opened.push((id, self.view.open(Range::id(id))?));
+            }
+            for (id, opened) in opened.drain(..) {
+                let mut scan = opened.scan()?;
+                if let Some(first) = scan.next()? {
+                    self.view.expect(first.seq());
+                    found.push((id, first, scan));
+                }
+            }
+            for (id, first, mut scan) in found.drain(..) {
+                if let Some((seq, event)) = self.view.by_id_from(id, Some(first), &mut scan)?
+                    && seq <= self.task.seq_max
+                {
+                    self.cost.records += 1;
+                    self.keep(seq, event);
+                }
             }
         }
         self.flush();
@@ -316,11 +430,14 @@ impl<'t> Walk<'_, 't, '_> {
     }
 }
 
+/// Ranges that are opened before the first of them is read.
+const OPENED_AT_ONCE: usize = 16;
+
 /// How far a walk that has its hits looks for one more, only to tell whether there is one: a few
 /// records. Mostly the next entry or the end of the range tells.
 const AHEAD_STEPS_MAX: u64 = 8 * STEPS_PER_RECORD;
 
-/// Seconds with fewer events than this are not trimmed while they are read.
+/// Moments with fewer events than this are not trimmed while they are read.
 const GROUP_MIN: usize = 64;
 
 /// What an entry alone says about a match: it spares most reads of records.

@@ -22,7 +22,7 @@ use crate::reconcile::Sum;
 /// Parts of a node.
 pub(super) const PARTS: usize = 1 << PART_BITS;
 const PART_BITS: u32 = 4;
-const ROOT_SHIFT: u32 = 40;
+const ROOT_SHIFT: u32 = 36;
 /// Events from which on a node has a row.
 pub(super) const SPLIT: u64 = 64;
 

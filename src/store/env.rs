@@ -17,6 +17,7 @@ use imbl::OrdMap;
 use super::error::StoreError;
 use super::extend::Extension;
 use super::key::{Index, Salt};
+use super::nearby::Nearby;
 use super::overlay::{Collected, Layers};
 use super::record;
 use super::snapshot::{Snapshot, View};
@@ -24,7 +25,7 @@ use super::sums::Mark;
 use crate::seq::Seq;
 
 /// The version of the layout that this program reads and writes (schema/FORMAT.md, "Versions").
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What an acknowledged event has survived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,7 @@ struct Inner {
     tables: Tables,
     salt: Salt,
     layers: ArcSwap<Layers>,
+    nearby: Nearby,
     /// Held by the one who may write (I1).
     writer: Mutex<Writing>,
     /// The data file.
@@ -119,6 +121,7 @@ impl Store {
                 tables,
                 salt,
                 layers: ArcSwap::default(),
+                nearby: Nearby::new(),
                 writer: Mutex::default(),
                 file,
                 page_bytes,
@@ -138,6 +141,7 @@ impl Store {
             tables: self.inner.tables,
             salt: self.inner.salt,
             layers: ArcSwap::default(),
+            nearby: Nearby::new(),
             writer: Mutex::default(),
             file: self
                 .inner
@@ -197,6 +201,10 @@ impl Store {
 
     pub(super) fn tables(&self) -> &Tables {
         &self.inner.tables
+    }
+
+    pub(super) fn nearby(&self) -> &Nearby {
+        &self.inner.nearby
     }
 
     pub(super) fn env(&self) -> &Env<WithoutTls> {

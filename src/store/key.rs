@@ -1,9 +1,13 @@
 //! The entries of the indexes, byte by byte (schema/FORMAT.md, "Index entries").
 //!
-//! An entry is a short fixed-width byte string: a prefix that says what is looked for, then
-//! `created_at` and `seq`, then a little payload that filters ask for most. Everything is
+//! An entry is a short fixed-width byte string: a prefix that says what is looked for, then the
+//! event's *moment* and `seq`, then a little payload that filters ask for most. Everything is
 //! big-endian, so memcmp is the order and a range of entries is a query. Prefixes are shortened
 //! ids and keyed hashes; they may collide, so a hit is always checked against its record.
+//!
+//! A moment is `created_at` and the first bits of the id, turned round: so the highest entries of
+//! a second are those with the lowest ids, which is the order of results. However many events a
+//! second has, a query that wants a few reads few of their records.
 //!
 //! Pure: bytes in, bytes out. Blocks and tables are in `block` and `env`.
 
@@ -60,7 +64,12 @@ impl Entry {
 }
 
 /// Highest `created_at` that keeps its own place in the order; later ones share the last place.
-pub(super) const TIME_MAX: u64 = (1 << 40) - 1;
+pub(super) const TIME_MAX: u64 = (1 << 36) - 1;
+/// Bits of the id in a moment.
+const ID_BITS: u32 = 4;
+const MOMENT_MAX: u64 = (1 << 40) - 1;
+
+const _: () = assert!(TIME_MAX << ID_BITS | ((1 << ID_BITS) - 1) == MOMENT_MAX);
 
 /// The indexes of the store, in the order of their tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,10 +146,17 @@ impl Index {
     /// Returns the time of an entry: `created_at`, the expiration in `by_expiry`, 0 in `by_id`.
     #[inline]
     pub(super) fn time(self, entry: &Entry) -> u64 {
+        self.moment(entry) >> ID_BITS
+    }
+
+    /// Returns the moment of an entry: it is in the order of results, but for events whose
+    /// moments are equal.
+    #[inline]
+    pub(super) fn moment(self, entry: &Entry) -> u64 {
         match self {
             Index::ById => 0,
-            Index::ByAuthorKind | Index::ByTag => (entry.middle >> 8) & TIME_MAX,
-            Index::ByKind => (entry.head >> 8) & TIME_MAX,
+            Index::ByAuthorKind | Index::ByTag => (entry.middle >> 8) & MOMENT_MAX,
+            Index::ByKind => (entry.head >> 8) & MOMENT_MAX,
             Index::ByTime | Index::ByExpiry => entry.head >> 24,
         }
     }
@@ -228,26 +244,26 @@ pub(super) fn entries_of(
     add: &mut impl FnMut(Index, Entry),
 ) {
     let kind = event.kind.0;
-    let time = time5(event.created_at);
+    let moment = moment5(event.created_at, event.id);
     let seq5 = seq.to_be5();
     let author = &event.pubkey.0;
     add(Index::ById, join(&[&event.id.0[..8], &seq5]));
-    add(Index::ByAuthorKind, join(&[&author[..8], &kind.to_be_bytes(), &time, &seq5]));
-    add(Index::ByKind, join(&[&kind.to_be_bytes(), &time, &seq5, &author[..4]]));
-    add(Index::ByTime, join(&[&time, &seq5, &kind.to_be_bytes(), &author[..4]]));
+    add(Index::ByAuthorKind, join(&[&author[..8], &kind.to_be_bytes(), &moment, &seq5]));
+    add(Index::ByKind, join(&[&kind.to_be_bytes(), &moment, &seq5, &author[..4]]));
+    add(Index::ByTime, join(&[&moment, &seq5, &kind.to_be_bytes(), &author[..4]]));
     let is_addressable = event.kind.class() == KindClass::Addressable;
     // An addressable event without an identifier is also given as one with an empty `d` (NIP-01).
     for (letter, value) in event.indexed_values() {
         let hash = salt.tag(letter, value);
-        add(Index::ByTag, join(&[&hash, &kind.to_be_bytes(), &time, &seq5]));
+        add(Index::ByTag, join(&[&hash, &kind.to_be_bytes(), &moment, &seq5]));
         if is_addressable && letter == b'd' {
             // Only the first `d` is the identifier, but `#d` finds the event by any of them.
             let address = salt.address(kind, event.pubkey, value);
-            add(Index::ByTag, join(&[&address, &kind.to_be_bytes(), &time, &seq5]));
+            add(Index::ByTag, join(&[&address, &kind.to_be_bytes(), &moment, &seq5]));
         }
     }
     if let Some(expiration) = event.expiration() {
-        add(Index::ByExpiry, join(&[&time5(expiration), &seq5]));
+        add(Index::ByExpiry, join(&[&moment5(expiration, event.id), &seq5]));
     }
 }
 
@@ -270,8 +286,8 @@ impl Range {
         assert_eq!(prefix.len() + 5, index.seq_at(), "the prefix ends where the time starts");
         Range {
             index,
-            low: join(&[prefix, &time5(since)]),
-            high: join(&[prefix, &time5(until), &[0xff; 15][..15 - prefix.len()]]),
+            low: join(&[prefix, &first5(since)]),
+            high: join(&[prefix, &last5(until), &[0xff; 15][..15 - prefix.len()]]),
         }
     }
 
@@ -335,10 +351,29 @@ impl Range {
     }
 }
 
-/// Returns the big-endian five bytes of a time, the last place for those too late to have one.
-fn time5(time: u64) -> [u8; 5] {
-    let bytes = time.min(TIME_MAX).to_be_bytes();
-    [bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]]
+/// Returns the big-endian five bytes of a moment. Times too late to have a place have the last one,
+/// where only their records tell what comes first.
+fn moment5(time: u64, id: &EventId) -> [u8; 5] {
+    if time >= TIME_MAX {
+        return bytes5(MOMENT_MAX);
+    }
+    let id_bits = u64::from(id.0[0] >> (u8::BITS - ID_BITS));
+    bytes5((time << ID_BITS) | (((1 << ID_BITS) - 1) - id_bits))
+}
+
+/// Returns the first moment of a time.
+fn first5(time: u64) -> [u8; 5] {
+    if time >= TIME_MAX { bytes5(MOMENT_MAX) } else { bytes5(time << ID_BITS) }
+}
+
+/// Returns the last moment of a time.
+fn last5(time: u64) -> [u8; 5] {
+    bytes5((time.min(TIME_MAX) << ID_BITS) | ((1 << ID_BITS) - 1))
+}
+
+fn bytes5(moment: u64) -> [u8; 5] {
+    let [_, _, _, bytes @ ..] = moment.to_be_bytes();
+    bytes
 }
 
 /// Joins parts into a zero-padded entry.
@@ -367,7 +402,8 @@ mod tests {
         assert_eq!(Index::ByAuthorKind.time(&range.low), 5);
         assert_eq!(Index::ByAuthorKind.time(&range.high), 9);
         assert_eq!(Index::ByAuthorKind.kind(&range.low), Some(30023));
-        let entry = join(&[&[0, 1], &time5(77), &Seq(99).to_be5(), &[1, 2, 3, 4]]);
+        let moment = moment5(77, &EventId([0x5f; 32]));
+        let entry = join(&[&[0, 1], &moment, &Seq(99).to_be5(), &[1, 2, 3, 4]]);
         assert_eq!(Index::ByKind.seq(&entry), Seq(99));
         assert_eq!(Index::ByKind.time(&entry), 77);
         assert_eq!(Index::ByKind.author4(&entry), Some([1, 2, 3, 4]));
@@ -375,8 +411,23 @@ mod tests {
 
     #[test]
     fn times_beyond_the_last_place_share_it() {
-        assert_eq!(time5(u64::MAX), time5(TIME_MAX));
-        assert!(time5(TIME_MAX - 1) < time5(TIME_MAX));
+        for id in [EventId([0; 32]), EventId([0xff; 32])] {
+            assert_eq!(moment5(u64::MAX, &id), moment5(TIME_MAX, &id));
+            assert!(moment5(TIME_MAX - 1, &id) < moment5(TIME_MAX, &id));
+            assert_eq!(moment5(TIME_MAX, &id), first5(u64::MAX));
+            assert_eq!(moment5(TIME_MAX, &id), last5(TIME_MAX + 1));
+        }
+    }
+
+    #[test]
+    fn moments_are_in_the_order_of_results() {
+        let id = |first: u8| EventId([first; 32]);
+        for time in [0, 1, 1_700_000_000, TIME_MAX - 1] {
+            assert!(first5(time) == moment5(time, &id(0xff)));
+            assert!(last5(time) == moment5(time, &id(0)));
+            assert!(moment5(time, &id(0x10)) < moment5(time, &id(0x0f)));
+            assert!(moment5(time, &id(0)) < moment5(time + 1, &id(0xff)));
+        }
     }
 
     #[test]

@@ -13,8 +13,9 @@
 //! policy. The layout byte by byte, the commit and what each kind of crash can and cannot do:
 //! `schema/FORMAT.md`.
 //!
-//! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `extend`, `record`, `snapshot`, `scan`, `cells`,
-//! `time_tree`, `rules`, `vanish`, `fresh`, `write`, `merge`, `check`, `compact`, `info`.
+//! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `extend`, `record`, `nearby`, `snapshot`,
+//! `scan`, `cells`, `time_tree`, `rules`, `vanish`, `fresh`, `write`, `merge`, `check`, `compact`,
+//! `info`.
 
 mod key;
 
@@ -25,6 +26,7 @@ mod sums;
 mod env;
 mod error;
 mod extend;
+mod nearby;
 mod record;
 
 mod scan;

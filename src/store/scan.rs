@@ -8,7 +8,7 @@ use heed::types::Bytes;
 use heed::{DefaultComparator, RoRevRange};
 use std::ops::Bound;
 
-use super::block::Block;
+use super::block::{self, Block};
 use super::env::damaged;
 use super::error::StoreError;
 use super::key::{Entry, Index, Range};
@@ -31,6 +31,12 @@ impl Found {
     /// Returns the entry's time: `created_at`, or the expiration in `by_expiry`.
     pub(crate) fn time(&self) -> u64 {
         self.index.time(&self.entry)
+    }
+
+    /// Returns the entry's moment: that of an event that comes earlier in results is higher, or
+    /// equal.
+    pub(crate) fn moment(&self) -> u64 {
+        self.index.moment(&self.entry)
     }
 
     /// Returns the event's kind if the entry names it.
@@ -58,8 +64,33 @@ pub(crate) struct Scan<'t> {
     runs: Vec<&'t [Entry]>,
 }
 
-impl<'t> Scan<'t> {
-    pub(super) fn new(view: View<'t>, range: Range) -> Result<Scan<'t>, StoreError> {
+/// A range whose highest block is known and on its way into the processor's cache.
+///
+/// Whoever reads many ranges opens some before the first is read: so the memory in which they
+/// begin is waited for once.
+pub(crate) struct Opened<'t> {
+    view: View<'t>,
+    range: Range,
+    earlier: RoRevRange<'t, Bytes, Bytes, DefaultComparator>,
+    first: Option<&'t [u8]>,
+}
+
+impl<'t> Opened<'t> {
+    pub(super) fn new(view: View<'t>, range: Range) -> Result<Opened<'t>, StoreError> {
+        let width = range.index.width();
+        let table = view.store.tables().indexes[range.index as usize];
+        let mut earlier = table.rev_range(view.txn, &up_to(&range.high.bytes()[..width]))?;
+        let mut first = None;
+        if range.low <= range.high {
+            first = earlier.next().transpose()?.map(|(_, bytes)| bytes);
+            first.inspect(|bytes| block::expect(bytes));
+        }
+        Ok(Opened { view, range, earlier, first })
+    }
+
+    /// Starts reading.
+    pub(crate) fn scan(self) -> Result<Scan<'t>, StoreError> {
+        let Opened { view, range, earlier, first } = self;
         let mut runs = Vec::new();
         if range.low <= range.high {
             for overlay in view.layers.overlays() {
@@ -71,10 +102,12 @@ impl<'t> Scan<'t> {
                 }
             }
         }
-        let blocks = Blocks::new(&view, range)?;
+        let blocks = Blocks::new(range, earlier, first)?;
         Ok(Scan { view, index: range.index, blocks, runs })
     }
+}
 
+impl<'t> Scan<'t> {
     /// Returns the next lower entry of a living event.
     pub(crate) fn next(&mut self) -> Result<Option<Found>, StoreError> {
         while let Some(entry) = self.next_entry()? {
@@ -140,14 +173,16 @@ struct Blocks<'t> {
 }
 
 impl<'t> Blocks<'t> {
-    fn new(view: &View<'t>, range: Range) -> Result<Blocks<'t>, StoreError> {
+    fn new(
+        range: Range,
+        earlier: RoRevRange<'t, Bytes, Bytes, DefaultComparator>,
+        first: Option<&'t [u8]>,
+    ) -> Result<Blocks<'t>, StoreError> {
         let width = range.index.width();
-        let table = view.store.tables().indexes[range.index as usize];
-        let earlier = table.rev_range(view.txn, &up_to(&range.high.bytes()[..width]))?;
         let mut blocks =
             Blocks { low: range.low, width, earlier, block: None, left: 0, next: None };
-        if range.low <= range.high {
-            blocks.load()?;
+        if let Some(bytes) = first {
+            blocks.begin(bytes)?;
             blocks.left = blocks.block.map_or(0, |block| block.count_up_to(&range.high));
             blocks.step()?;
         }
@@ -178,15 +213,19 @@ impl<'t> Blocks<'t> {
 
     /// Goes to the next lower block.
     fn load(&mut self) -> Result<(), StoreError> {
-        self.block = match self.earlier.next().transpose()? {
-            Some((_, bytes)) => {
-                let block =
-                    Block::new(bytes, self.width).ok_or_else(|| damaged("an index block"))?;
-                self.left = block.len();
-                Some(block)
+        match self.earlier.next().transpose()? {
+            Some((_, bytes)) => self.begin(bytes),
+            None => {
+                self.block = None;
+                Ok(())
             }
-            None => None,
-        };
+        }
+    }
+
+    fn begin(&mut self, bytes: &'t [u8]) -> Result<(), StoreError> {
+        let block = Block::new(bytes, self.width).ok_or_else(|| damaged("an index block"))?;
+        self.left = block.len();
+        self.block = Some(block);
         Ok(())
     }
 }

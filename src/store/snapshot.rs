@@ -13,7 +13,7 @@ use super::error::StoreError;
 use super::key::{Range, Salt};
 use super::overlay::Layers;
 use super::record;
-use super::scan::Scan;
+use super::scan::{Found, Opened, Scan};
 use crate::nostr::{EventId, EventRef};
 use crate::seq::Seq;
 
@@ -149,27 +149,59 @@ impl<'t> View<'t> {
     /// Returns the event at `seq`, dead or alive.
     pub(super) fn record(&self, seq: Seq) -> Result<Option<EventRef<'t>>, StoreError> {
         match self.store.tables().events.get(self.txn, &seq.0)? {
-            Some(bytes) => record::decode(bytes, seq).map(Some),
+            Some(bytes) => {
+                self.store.nearby().note(seq, bytes);
+                record::decode(bytes, seq).map(Some)
+            }
             None => Ok(None),
         }
+    }
+
+    /// Says that the event at `seq` will be expected.
+    #[inline]
+    pub(crate) fn approach(&self, seq: Seq) {
+        self.store.nearby().approach(seq);
+    }
+
+    /// Says that the event at `seq` will be read soon.
+    #[inline]
+    pub(crate) fn expect(&self, seq: Seq) {
+        self.store.nearby().expect(seq);
     }
 
     /// Returns the living event with this id.
     pub(crate) fn by_id(&self, id: &EventId) -> Result<Option<(Seq, EventRef<'t>)>, StoreError> {
         let mut scan = self.scan(Range::id(id))?;
-        while let Some(entry) = scan.next()? {
+        let first = scan.next()?;
+        self.by_id_from(id, first, &mut scan)
+    }
+
+    /// Does the same for what a scan of [`Range::id`] has just given, and gives from here on.
+    pub(crate) fn by_id_from(
+        &self,
+        id: &EventId,
+        mut found: Option<Found>,
+        scan: &mut Scan<'t>,
+    ) -> Result<Option<(Seq, EventRef<'t>)>, StoreError> {
+        while let Some(entry) = found {
             let seq = entry.seq();
             if let Some(event) = self.by_seq(seq)?
                 && event.id == id
             {
                 return Ok(Some((seq, event)));
             }
+            found = scan.next()?;
         }
         Ok(None)
     }
 
     /// Starts reading a range, highest entry first.
     pub(crate) fn scan(&self, range: Range) -> Result<Scan<'t>, StoreError> {
-        Scan::new(*self, range)
+        self.open(range)?.scan()
+    }
+
+    /// Finds where a range begins, without reading there yet.
+    pub(crate) fn open(&self, range: Range) -> Result<Opened<'t>, StoreError> {
+        Opened::new(*self, range)
     }
 }
