@@ -34,3 +34,4 @@ mod stream;
 mod sync;
 
 pub use arguments::{command, run};
+pub use serve::options as server_settings;

@@ -81,7 +81,11 @@ fn introduce(store: &Store, address: SocketAddr) -> Result<(), Failure> {
 }
 
 /// Hands the settings on in the server's own words.
-fn options(settings: &Settings) -> Result<ServerSettings, Failure> {
+///
+/// # Errors
+///
+/// If a file that a key names cannot be used.
+pub fn options(settings: &Settings) -> Result<ServerSettings, Failure> {
     Ok(ServerSettings {
         listen: settings.server.listen,
         cores: (settings.server.threads > 0).then(|| size_of(settings.server.threads)),

@@ -20,7 +20,7 @@ pub enum Encoding {
 
 /// Returns what to answer to the lines of `Sec-WebSocket-Extensions`: the terms of the first offer
 /// that can be met, if there is one.
-pub(super) fn accept<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
+pub fn accept<'a>(lines: impl Iterator<Item = &'a str>) -> Option<String> {
     lines.flat_map(|line| split(line, ',')).find_map(accept_offer)
 }
 

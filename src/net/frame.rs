@@ -22,27 +22,34 @@ use crate::deflate::{InflateError, Inflater};
 
 /// What a client sent, whole and checked.
 #[derive(Debug)]
-pub(crate) enum Item<'a> {
+pub enum Item<'a> {
+    /// A text message.
     Text(&'a str),
+    /// A binary message; what it says is not kept.
     Binary,
+    /// A ping, and what its pong has to repeat.
     Ping(&'a [u8]),
+    /// A pong.
     Pong,
+    /// The client's farewell, and its reason if it gives one.
     Close(Option<CloseCode>),
 }
 
 /// Whether the sink takes the next item or wants the decoder to keep the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Then {
+pub enum Then {
+    /// The next item.
     Next,
+    /// No more for the time being.
     Stop,
 }
 
 /// Takes the items, one after the other.
-pub(crate) type Sink<'a> = dyn FnMut(Item<'_>) -> Then + 'a;
+pub type Sink<'a> = dyn FnMut(Item<'_>) -> Then + 'a;
 
 /// Why the bytes of a client cannot be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// Breaks RFC 6455; the text says which rule.
     Protocol(&'static str),
     /// A text message or close reason is not UTF-8.
@@ -55,7 +62,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Returns the code the connection is closed with.
-    pub(crate) fn close_code(self) -> CloseCode {
+    pub fn close_code(self) -> CloseCode {
         match self {
             Fault::Protocol(_) => CloseCode::Protocol,
             Fault::Utf8 | Fault::Deflate => CloseCode::Invalid,
@@ -64,7 +71,7 @@ impl Fault {
     }
 
     /// Returns the reason the connection is closed with.
-    pub(crate) fn reason(self) -> &'static str {
+    pub fn reason(self) -> &'static str {
         match self {
             Fault::Protocol(rule) => rule,
             Fault::Utf8 => "text is not UTF-8",
@@ -77,7 +84,7 @@ impl Fault {
 /// The reading half of one connection: what is left of earlier reads, and nothing else.
 ///
 /// After a fault the decoder must not be fed again.
-pub(crate) struct Decoder {
+pub struct Decoder {
     message_bytes_max: usize,
     encoding: Encoding,
     sender: Sender,
@@ -89,8 +96,10 @@ pub(crate) struct Decoder {
 
 /// Who sends what is read: only clients mask it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sender {
+pub enum Sender {
+    /// A client.
     Client,
+    /// A server.
     Server,
 }
 
@@ -120,7 +129,7 @@ struct Head {
 
 impl Decoder {
     /// Creates a decoder that begins with bytes which came along with the handshake.
-    pub(crate) fn new(
+    pub fn new(
         sender: Sender,
         message_bytes_max: usize,
         encoding: Encoding,
@@ -131,12 +140,12 @@ impl Decoder {
     }
 
     /// Returns whether kept bytes may hold whole frames; `feed` with no bytes goes on with them.
-    pub(crate) fn is_stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.stopped
     }
 
     /// Hands every item that `received` completes to `sink`, in order, and keeps what is left.
-    pub(crate) fn feed(
+    pub fn feed(
         &mut self,
         received: &mut [u8],
         inflater: &mut Inflater,

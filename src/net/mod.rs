@@ -27,7 +27,8 @@ pub use client::{
     Address, Client, ClientEnding, ClientOptions, ConnectError, Network, Reading, Roots, Route,
     Routes, connect, fetch,
 };
-pub use extension::Encoding;
+pub use extension::{Encoding, accept};
+pub use frame::{Decoder, Fault, Item, Sender, Sink, Then};
 pub use frame::{write_deflated_frame, write_text_frame, write_text_frame_header};
 pub use http::{RequestHead, Response, Site};
 pub use hyper::body::Bytes;

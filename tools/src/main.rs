@@ -5,6 +5,7 @@
 
 mod codegen;
 mod dataset;
+mod fuzz;
 mod loadgen;
 mod pages;
 mod probe;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Codegen(arguments) => codegen::run(&arguments),
         Command::Dataset(arguments) => dataset::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Loadgen(arguments) => loadgen::run(&arguments),
         Command::Pages(arguments) => pages::run(&arguments),
         Command::Probe { probe } => probe::run(&probe),
@@ -44,6 +46,8 @@ enum Command {
     Codegen(codegen::Arguments),
     /// Write realistic, validly signed events as JSON lines
     Dataset(dataset::Arguments),
+    /// Feed the relay's code random and damaged input and hold it against oracles
+    Fuzz(fuzz::Arguments),
     /// Put a relay under load and measure what it costs
     Loadgen(loadgen::Arguments),
     /// Write the manual pages and completions that packages install

@@ -18,3 +18,4 @@ mod zaps;
 
 pub(crate) use command::{Arguments, run};
 pub(crate) use generator::{Generator, Options, Signatures};
+pub(crate) use random::{chance, choose, derive_seed};
