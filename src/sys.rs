@@ -1,7 +1,10 @@
 //! The operating system's limits, its service manager, and the processor's cache. The only module
 //! that knows libc.
 
+use std::ffi::CString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 pub mod service;
 
@@ -27,6 +30,18 @@ pub fn raise_open_file_limit(wanted: u64) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(limit.rlim_cur)
+}
+
+/// Returns how large the disk is that holds a path.
+pub fn disk_bytes(path: &Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all bytes zero are a valid `statvfs`: it has numbers alone.
+    let mut about: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` ends with a zero, and `about` is a valid place for one `statvfs`.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut about) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((about.f_blocks as u64).saturating_mul(about.f_frsize as u64))
 }
 
 /// Returns bytes that nobody can predict.
@@ -70,6 +85,12 @@ mod tests {
         for address in [0, 1, 4096, usize::MAX, usize::MAX / 2] {
             prefetch(address);
         }
+    }
+
+    #[test]
+    fn a_disk_has_a_size_and_what_is_no_path_has_none() {
+        assert!(disk_bytes(Path::new(".")).expect("it is a path") > 1 << 20);
+        assert!(disk_bytes(Path::new("/no/such/path")).is_err());
     }
 
     #[test]

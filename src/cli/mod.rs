@@ -18,6 +18,7 @@ mod period;
 mod quotas;
 mod range;
 mod reload;
+mod rules;
 mod watchdog;
 
 mod check;

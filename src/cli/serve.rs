@@ -11,6 +11,7 @@ use super::open::open_or_create;
 use super::output::{grouped, say};
 use super::quotas;
 use super::reload::Reloads;
+use super::rules::{retention, write_rules};
 use super::watchdog;
 use crate::config::{Flag, Settings};
 use crate::nostr::PublicKey;
@@ -101,37 +102,38 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         message_bytes_max: size_of(limits.max_message_bytes),
         outbound_bytes_max: size_of(limits.outbound_bytes_max),
         compression: settings.server.compression,
-        session: session(settings),
+        session: session(settings)?,
         query: QueryLimits { default_limit: limits.default_limit, max_limit: limits.max_limit },
         count_max: limits.max_count,
         reconcile: reconcile(settings),
         about: about(settings),
         proxies: quotas::proxies(settings),
+        retention: retention(settings),
     })
 }
 
-fn session(settings: &Settings) -> SessionLimits {
+fn session(settings: &Settings) -> Result<SessionLimits, Failure> {
     let limits = &settings.limits;
     let required = settings.auth.required;
-    SessionLimits {
+    Ok(SessionLimits {
         subscriptions_max: size_of(limits.max_subscriptions),
         filters_max: size_of(limits.max_filters),
         negentropy: NegentropyLimits {
             open_max: size_of(limits.max_reconciliations),
             idle_secs_max: limits.reconciliation_idle_secs,
         },
-        event: event(settings),
+        event: event(settings)?,
         authentication: if required { Authentication::Required } else { Authentication::Optional },
         restricted: RestrictedKinds::new(kinds(&settings.auth.restricted_kinds)),
         names: own_names(settings),
         quotas: quotas::quotas(settings),
-    }
+    })
 }
 
-fn event(settings: &Settings) -> EventLimits {
+fn event(settings: &Settings) -> Result<EventLimits, Failure> {
     let (limits, policy) = (&settings.limits, &settings.policy);
     let is_needed = policy.require_pow_commitment;
-    EventLimits {
+    Ok(EventLimits {
         tags_max: size_of(limits.max_event_tags),
         content_characters_max: size_of(limits.max_content_length),
         past_secs_max: (limits.created_at_past_secs > 0).then_some(limits.created_at_past_secs),
@@ -142,7 +144,8 @@ fn event(settings: &Settings) -> EventLimits {
             commitment: if is_needed { Commitment::Required } else { Commitment::Optional },
         },
         refused_kinds: kinds(&policy.refused_kinds).collect(),
-    }
+        rules: write_rules(settings)?,
+    })
 }
 
 fn reconcile(settings: &Settings) -> ReconcileLimits {

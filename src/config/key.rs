@@ -147,6 +147,19 @@ pub enum Raw {
 }
 
 impl Raw {
+    /// Returns the value as one word of a rule; the items of a list are separated by bars.
+    pub(super) fn in_one_word(&self) -> String {
+        match self {
+            Self::Text(text) | Self::Bare(text) | Self::Integer(_, text) | Self::Other(text) => {
+                text.clone()
+            }
+            Self::Truth(value) => value.to_string(),
+            Self::List(items) => {
+                items.iter().map(Self::in_one_word).collect::<Vec<String>>().join("|")
+            }
+        }
+    }
+
     /// Shows the value for "found ...".
     pub fn describe(&self) -> String {
         match self {

@@ -6,10 +6,10 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::error::{ConfigError, Problem};
-use super::key::{Key, Raw};
+use super::key::{Key, Range, Raw};
 use super::nearest::nearest;
 use super::settings::{self, KEYS, SECTIONS, Settings};
 
@@ -146,6 +146,9 @@ impl Loader {
             match value.get_ref() {
                 DeValue::Table(table) if is_section => self.read_section(path, text, name, table),
                 DeValue::Table(_) => self.unknown_section(&origin, name),
+                DeValue::Array(rules) if name == RULES_SECTION => {
+                    self.read_rules(path, text, origin, rules);
+                }
                 other if is_section => {
                     let found = raw_of(other).describe();
                     let text = format!("{name}: expected a section [{name}], found {found}");
@@ -164,6 +167,31 @@ impl Loader {
             let key = format!("{section}.{}", name.get_ref());
             self.set(origin, &key, &raw_of(value.get_ref()));
         }
+    }
+
+    /// Reads the parts `[[retention]]`, each a rule of the key that lists them.
+    fn read_rules(&mut self, path: &Path, text: &str, origin: Origin, rules: &DeArray<'_>) {
+        let mut texts = Vec::new();
+        for rule in rules {
+            let line = line_of(text, rule.span().start);
+            let DeValue::Table(table) = rule.get_ref() else {
+                let text = format!("{RULES_SECTION}: expected parts [[{RULES_SECTION}]]");
+                return self.problem(&Origin::File(path.to_owned(), line), text, None);
+            };
+            let words = table.iter().map(|(name, value)| {
+                format!("{}={}", name.get_ref(), raw_of(value.get_ref()).in_one_word())
+            });
+            let rule = words.collect::<Vec<String>>().join(" ");
+            let key = &KEYS[position(RULES_KEY).expect("it is a key of the table")];
+            let is_right = matches!(&key.range, Range::ListOf(it) if it.accepts_text(&rule));
+            if !is_right {
+                let expected = key.range.describe();
+                let text = format!("[[{RULES_SECTION}]]: expected {expected}, found {rule:?}");
+                return self.problem(&Origin::File(path.to_owned(), line), text, None);
+            }
+            texts.push(Raw::Text(rule));
+        }
+        self.set(origin, RULES_KEY, &Raw::List(texts));
     }
 
     /// Reads the environment layer, in the order of the names so that errors are the same each run.
@@ -311,6 +339,10 @@ fn is_ours(name: &str) -> bool {
         || ["PORT_", "SERVICE_", "ENV_"].iter().any(|prefix| rest.starts_with(prefix));
     !is_injected && name != CONFIG_VARIABLE
 }
+
+/// The parts of the file that are rules, and the key that lists them.
+const RULES_SECTION: &str = "retention";
+const RULES_KEY: &str = "store.retention";
 
 /// The variable that names the configuration file, read by the command line itself.
 pub const CONFIG_VARIABLE: &str = "RELAY_CONFIG";

@@ -7,11 +7,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::forms::{
+    ADDRESS_RANGES, AGE_BY_KIND, BYTES_BY_KIND, KIND_RANGES, KINDS, LISTEN_ADDRESS, PROXY,
+    PUBLIC_KEY, PUBLIC_KEYS, RATE, RELAY_URLS, RETENTION, TAGS, WEB_ADDRESS, WORDS, WORK_BY_KIND,
+};
 use super::key::{Key, Range, Raw, Reload, Section, settings};
 use super::value::{RateLimit, Value, words};
-use crate::address::AddressRange;
-use crate::nostr::RelayUrl;
-use crate::policy::Rate;
 use crate::server::{Compression, Naming};
 use crate::store::Durability;
 
@@ -73,6 +74,19 @@ settings! {
         /// the last seconds, a crash of the relay alone loses nothing.
         #[key(unit = "", range = Range::OneOf(&["sync", "lazy"]), reload = No)]
         durability: Durability = Durability::Sync;
+
+        /// What does not stay for good, as rules: the parts [[retention]] of the file say the same.
+        /// A rule is about the events of its kinds, without those of except_kinds and
+        /// except_authors. Of them go: those that are older than age (in s, min, h or d), those of
+        /// an author beyond the newest per_author, and the oldest while the store is larger than
+        /// size (in k, M or G bytes, or % of the disk). Requests to delete and to vanish stay.
+        #[key(unit = "", range = RETENTION, reload = Yes,
+            example = "[\"kinds=7 age=30d\", \"except_kinds=0|3|10000-19999 size=80%\"]")]
+        retention: Vec<String> = Vec::new();
+
+        /// How long after one look at all events, by the rules of retention, the next one begins.
+        #[key(unit = "seconds", range = Range::Integers(1, 31_536_000), reload = Yes)]
+        retention_period_secs: u64 = 600;
     }
 
     /// The listening side.
@@ -140,6 +154,75 @@ settings! {
         /// nobody publishes but by mistake (NIP-17, NIP-59).
         #[key(unit = "", range = KINDS, reload = Yes)]
         refused_kinds: Vec<u64> = vec![13, 14, 15, 444];
+
+        /// Kinds that are taken, and no others: 1, or 1000-1999. Empty: all.
+        #[key(unit = "", range = KIND_RANGES, reload = Yes, example = "[\"0-3\", \"5\"]")]
+        allowed_kinds: Vec<String> = Vec::new();
+
+        /// Whose events are taken, and nobody else's. Gift wraps to them are, too (NIP-59).
+        /// Empty, without a file and without trust_roots: anybody's.
+        #[key(unit = "", range = PUBLIC_KEYS, reload = Yes, example = "[]")]
+        allowed_authors: Vec<String> = Vec::new();
+
+        /// File with more of them, one public key a line; what follows a # is a comment.
+        #[key(unit = "", range = Range::File, reload = Yes,
+            example = "\"allowed.txt\"")]
+        allowed_authors_file: Option<PathBuf> = None;
+
+        /// Whose events are not taken.
+        #[key(unit = "", range = PUBLIC_KEYS, reload = Yes, example = "[]")]
+        refused_authors: Vec<String> = Vec::new();
+
+        /// File with more of them, one public key a line; what follows a # is a comment.
+        #[key(unit = "", range = Range::File, reload = Yes,
+            example = "\"refused.txt\"")]
+        refused_authors_file: Option<PathBuf> = None;
+
+        /// A web of trust: events are taken from these keys, from those whom they follow by their
+        /// lists in this relay (kind 3), from those whom these follow, and so on. Beside
+        /// allowed_authors. Empty: there is none.
+        #[key(unit = "", range = PUBLIC_KEYS, reload = Yes, example = "[]")]
+        trust_roots: Vec<String> = Vec::new();
+
+        /// How many steps of following the web of trust goes.
+        #[key(unit = "steps", range = Range::Integers(0, 10), reload = Yes)]
+        trust_depth: u64 = 2;
+
+        /// Most keys that the web of trust has; those who are nearer come first.
+        #[key(unit = "keys", range = Range::Integers(1, 10_000_000), reload = Yes)]
+        trust_max_keys: u64 = 500_000;
+
+        /// Kinds that are taken from anybody all the same, where not everybody may publish. Those
+        /// of the default say where to find somebody (NIP-65, NIP-17).
+        #[key(unit = "", range = KIND_RANGES, reload = Yes)]
+        open_kinds: Vec<String> =
+            ["0", "10002", "10050"].into_iter().map(str::to_owned).collect();
+
+        /// Tags that no event may have: a name and a value, t=spam, or a name alone.
+        #[key(unit = "", range = TAGS, reload = Yes, example = "[\"t=spam\"]")]
+        refused_tags: Vec<String> = Vec::new();
+
+        /// Words that no content may have, in upper or lower case.
+        #[key(unit = "", range = WORDS, reload = Yes, example = "[\"casino\"]")]
+        refused_words: Vec<String> = Vec::new();
+
+        /// File with more of them, one a line.
+        #[key(unit = "", range = Range::File, reload = Yes,
+            example = "\"words.txt\"")]
+        refused_words_file: Option<PathBuf> = None;
+
+        /// Most bytes that content and tags of some kinds may have together: 1=64k.
+        #[key(unit = "", range = BYTES_BY_KIND, reload = Yes,
+            example = "[\"1=64k\", \"30000-39999=1M\"]")]
+        max_bytes_by_kind: Vec<String> = Vec::new();
+
+        /// How far in the past created_at of some kinds may be: 1=30d, in s, min, h or d.
+        #[key(unit = "", range = AGE_BY_KIND, reload = Yes, example = "[\"20000-29999=10min\"]")]
+        max_age_by_kind: Vec<String> = Vec::new();
+
+        /// Leading zero bits that the ids of some kinds need, in place of min_pow_difficulty: 7=16.
+        #[key(unit = "", range = WORK_BY_KIND, reload = Yes, example = "[\"7=16\"]")]
+        min_pow_by_kind: Vec<String> = Vec::new();
     }
 
     /// What one client may ask for, and which events are accepted from clients.
@@ -485,51 +568,7 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
     found
 }
 
-const PUBLIC_KEY: Range = Range::Form {
-    described: "a public key of 64 lower-case hex characters",
-    accepts: |text| {
-        text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    },
-};
-
-const RELAY_URLS: Range = Range::ListOf(&Range::Form {
-    described: "an address such as wss://relay.example.org",
-    accepts: |text| RelayUrl::parse(text).is_some(),
-});
-
-const ADDRESS_RANGES: Range = Range::ListOf(&Range::Form {
-    described: "an address or a range such as 192.0.2.0/24 or 2001:db8::/32",
-    accepts: |text| text.parse::<AddressRange>().is_ok(),
-});
-
-const RATE: Range = Range::Form {
-    described: "a rate such as \"600/min\", \"20/s burst 100\" or \"5M/s\", or \"off\"",
-    accepts: |text| text == RateLimit::OFF || text.parse::<Rate>().is_ok(),
-};
-
 /// A rate that the table itself says.
 fn rate(text: &'static str) -> RateLimit {
     RateLimit::Rate(text.parse().expect("the table's own rates are rates"))
 }
-
-const PROXY: Range = Range::Form {
-    described: "host and port such as 127.0.0.1:9050",
-    accepts: |text| {
-        text.rsplit_once(':').is_some_and(|(host, port)| {
-            let is_host = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic());
-            is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
-        })
-    },
-};
-
-const KINDS: Range = Range::ListOf(&Range::Integers(0, 65_535));
-
-const WEB_ADDRESS: Range = Range::Form {
-    described: "an address that starts with https:// or http://",
-    accepts: |text| text.starts_with("https://") || text.starts_with("http://"),
-};
-
-const LISTEN_ADDRESS: Range = Range::Form {
-    described: "an address and port such as 127.0.0.1:7777 or [::]:7777",
-    accepts: |text| text.parse::<SocketAddr>().is_ok(),
-};

@@ -60,9 +60,17 @@ pub struct Full(pub Submission);
 
 enum Message {
     Submit(Submission),
+    Bury(Burial),
     Foreign,
     Beat(mailbox::Sender<u32>, u32),
     Stop,
+}
+
+/// Events that are to be removed, and who waits for that.
+struct Burial {
+    seqs: Vec<Seq>,
+    /// Takes how many of them were living.
+    done: Sender<u64>,
 }
 
 /// Sends events to the writer thread.
@@ -75,6 +83,7 @@ impl std::fmt::Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Message::Submit(_) => "Submit",
+            Message::Bury(_) => "Bury",
             Message::Foreign => "Foreign",
             Message::Beat(..) => "Beat",
             Message::Stop => "Stop",
@@ -106,6 +115,14 @@ impl WriterHandle {
     pub fn beat(&self, asker: &mailbox::Sender<u32>, number: u32) {
         // If the mailbox is full there is no answer, and who asks may ask again.
         let _ = self.mailbox.try_send(Message::Beat(asker.clone(), number));
+    }
+
+    /// Has events removed in one transaction, and waits for that; returns how many were there, or
+    /// nothing if the writer has stopped.
+    pub fn bury(&self, seqs: Vec<Seq>) -> Option<u64> {
+        let (done, buried) = bounded(1);
+        self.mailbox.send(Message::Bury(Burial { seqs, done })).ok()?;
+        buried.recv().ok()
     }
 
     /// Asks the writer to finish what is queued and stop.
@@ -193,13 +210,16 @@ impl State {
         let mut is_busy = false;
         loop {
             let wait = if is_busy { Duration::ZERO } else { IDLE };
-            let mut batch = Vec::new();
+            let (mut batch, mut burials) = (Vec::new(), Vec::new());
             let mut is_last = false;
             match inbox.recv_timeout(wait) {
                 Ok(first) => {
-                    is_last = fill(first, inbox, &mut batch);
+                    is_last = fill(first, inbox, &mut batch, &mut burials);
                     if !batch.is_empty() {
                         self.write(batch);
+                    }
+                    for burial in burials {
+                        self.bury(&burial);
                     }
                     is_busy = self.tidy(false);
                 }
@@ -240,6 +260,16 @@ impl State {
         };
         let reply = |(place, (to, id))| Reply { to, id, outcome: outcome_at(place) };
         self.reply(waiting.into_iter().enumerate().map(reply).collect());
+    }
+
+    /// Removes events that somebody else has chosen.
+    fn bury(&mut self, burial: &Burial) {
+        let buried = self.writer.bury(&burial.seqs).unwrap_or_else(|error| {
+            tracing::error!(%error, "events could not be removed");
+            0
+        });
+        // Who has asked may be gone.
+        let _ = burial.done.try_send(buried);
     }
 
     /// Gives the stored and ephemeral events of a batch to the ring, in order.
@@ -348,7 +378,12 @@ impl State {
 const FOREIGN_MAX: usize = 1_000;
 
 /// Collects a batch; returns whether it is the last one.
-fn fill(first: Message, inbox: &Receiver<Message>, batch: &mut Vec<Submission>) -> bool {
+fn fill(
+    first: Message,
+    inbox: &Receiver<Message>,
+    batch: &mut Vec<Submission>,
+    burials: &mut Vec<Burial>,
+) -> bool {
     let mut bytes = 0;
     let mut next = Some(first);
     while let Some(message) = next {
@@ -357,6 +392,7 @@ fn fill(first: Message, inbox: &Receiver<Message>, batch: &mut Vec<Submission>) 
                 bytes += submission.event.event().memory_bytes();
                 batch.push(submission);
             }
+            Message::Bury(burial) => burials.push(burial),
             Message::Foreign => {}
             // Who asked may have stopped waiting.
             Message::Beat(asker, number) => drop(asker.try_send(number)),

@@ -49,8 +49,9 @@ impl InForce {
     }
 
     /// Puts other settings into force, and has every core told.
-    pub(super) fn replace(&self, settings: LiveSettings, cores: &Inboxes) {
+    pub(super) fn replace(&self, mut settings: LiveSettings, cores: &Inboxes) {
         self.places.resize(connections_max(settings.connections_max));
+        keep_web(&self.load(), &mut settings);
         let settings = settle(settings, self.address);
         self.current.store(Arc::clone(&settings));
         for inbox in cores.0.iter() {
@@ -85,6 +86,15 @@ impl Core {
             connection.session.borrow_mut().restrict(&settings.session.restricted);
         }
         *self.settings.borrow_mut() = settings;
+    }
+}
+
+/// Lets the web of trust stay that is woven by the same rules: another one would have to be woven
+/// first.
+fn keep_web(before: &LiveSettings, settings: &mut LiveSettings) {
+    let rules = settings.session.event.rules.as_mut().and_then(Arc::get_mut);
+    if let (Some(rules), Some(before)) = (rules, &before.session.event.rules) {
+        rules.keep_web(before);
     }
 }
 

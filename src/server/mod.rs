@@ -11,9 +11,8 @@
 //!
 //! A client's message is taken in `connection`, the way of an EVENT is `publish`, the way of a REQ
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is the pool, `core` a core's thread,
-//! `guard` what clients are held to,
-//! `run` the order of starting and stopping, `in_force` the settings that may change meanwhile, `routes`
-//! plain HTTP.
+//! `guard` what clients are held to, `warden` the long chores, `run` the order of starting and
+//! stopping, `in_force` the settings that may change meanwhile, `routes` plain HTTP.
 
 mod settings;
 
@@ -32,6 +31,8 @@ mod render;
 mod guard;
 mod keeper;
 mod pulse;
+mod trust;
+mod warden;
 mod work;
 
 #[cfg(test)]
@@ -42,3 +43,4 @@ pub use run::{Occasion, Server, Steward};
 pub use settings::{
     About, Compression, LiveSettings, Naming, Proxies, ServerError, ServerSettings,
 };
+pub use warden::Retention;

@@ -21,6 +21,7 @@ use super::negentropy::Kept;
 use super::pulse::Pulse;
 use super::render::SliceSize;
 use super::settings::{LiveSettings, ServerError, ServerSettings};
+use super::warden::Warden;
 use super::work::{Job, Worker};
 use crate::clock::Clock;
 use crate::fanout::{self, Ring, RingLimits, Waker};
@@ -64,6 +65,9 @@ pub struct Server {
     keeper: JoinHandle<()>,
     /// The keeper ends once this is gone.
     keeping: Sender<()>,
+    warden: JoinHandle<()>,
+    /// The warden ends once this is gone.
+    warding: Sender<()>,
     writer: WriterThread,
     /// Names of threads that ended.
     ended: mpsc::UnboundedReceiver<String>,
@@ -114,6 +118,7 @@ impl Server {
         let writer = ingest::spawn(store.clone(), producer, Box::new(replies), relay.clock)
             .map_err(|source| ServerError::Thread { name: "writer".to_owned(), source })?;
         let (work, workers) = start_workers(cores, &relay, &writer.handle, &inboxes, &says_ended)?;
+        let (warding, warden) = start_warden(&store, &relay, &writer.handle, &says_ended)?;
         let (keeping, keeper) = start_keeper(store, &writer.handle, &says_ended)?;
         let (stop, stopping) = watch::channel(false);
         let all = Cores {
@@ -136,6 +141,8 @@ impl Server {
             work,
             keeper,
             keeping,
+            warden,
+            warding,
             writer,
             ended,
         })
@@ -210,6 +217,9 @@ impl Server {
             let ended = worker.join().map_err(|_| ServerError::Ended(format!("work-{number}")));
             result = result.and(ended);
         }
+        drop(self.warding);
+        let ended = self.warden.join().map_err(|_| ServerError::Ended("warden".to_owned()));
+        result = result.and(ended);
         drop(self.keeping);
         let ended = self.keeper.join().map_err(|_| ServerError::Ended("keeper".to_owned()));
         self.writer.join();
@@ -336,6 +346,21 @@ fn start_workers(
         workers.push(spawn(format!("work-{place}"), says_ended, move || worker.run())?);
     }
     Ok((work, workers))
+}
+
+/// Starts the warden, after what it has to do before anybody is served.
+fn start_warden(
+    store: &Store,
+    relay: &Arc<Relay>,
+    writer: &WriterHandle,
+    says_ended: &mpsc::UnboundedSender<String>,
+) -> Result<(Sender<()>, JoinHandle<()>), ServerError> {
+    let (warding, stop) = mailbox::mailbox(1);
+    let (store, relay, writer) = (store.clone(), Arc::clone(relay), writer.clone());
+    let mut warden = Warden { store, relay, writer, stop, weaver: None, swept_at: None };
+    warden.begin();
+    let thread = spawn("warden".to_owned(), says_ended, move || warden.run())?;
+    Ok((warding, thread))
 }
 
 fn start_keeper(

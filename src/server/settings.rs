@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::warden::Retention;
 use crate::address::AddressRanges;
 use crate::net::ListenError;
 use crate::nostr::PublicKey;
@@ -42,6 +43,8 @@ pub struct LiveSettings {
     pub about: About,
     /// Whose word about clients is taken.
     pub proxies: Proxies,
+    /// What is kept for how long.
+    pub retention: Retention,
 }
 
 /// Proxies between the relay and its clients.

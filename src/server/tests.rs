@@ -15,6 +15,7 @@ use super::in_force::InForce;
 use super::negentropy::Kept;
 use super::render::SliceSize;
 use super::settings::{About, Compression, LiveSettings, Proxies};
+use super::warden::Retention;
 use super::work::{Job, Tools, Worker};
 use crate::clock::Clock;
 use crate::deflate::Inflater;
@@ -310,6 +311,7 @@ impl House {
             future_secs_max: None,
             work: WorkLimits { bits_min: 0, commitment: Commitment::Optional },
             refused_kinds: Box::default(),
+            rules: None,
         };
         let session = SessionLimits {
             subscriptions_max: 100,
@@ -332,6 +334,7 @@ impl House {
             reconcile: ReconcileLimits { items_max: 1_000, answer_bytes_max: 4096 },
             about: About::default(),
             proxies: Proxies::default(),
+            retention: Retention { rules: Arc::default(), period: Duration::from_secs(1) },
         };
         let relay = Arc::new(Relay {
             store: store.clone(),

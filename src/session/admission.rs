@@ -1,11 +1,14 @@
 //! What an event must be to be taken at all, as far as the event itself, the settings and the time
 //! can tell. Proofs come later; what the store knows comes last.
 
+use std::sync::Arc;
+
 use super::conversation::Authentication;
 use super::identity::OwnNames;
 use super::repost;
 use super::visible::{Reader, is_expired};
 use crate::nostr::{EventRef, Kind, Prefix, Reject, Value};
+use crate::policy::WriteRules;
 
 /// What an event may be. Any value is legal.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub struct EventLimits {
     pub work: WorkLimits,
     /// Kinds that are not taken.
     pub refused_kinds: Box<[u16]>,
+    /// What is taken from whom, if the operator says anything about that.
+    pub rules: Option<Arc<WriteRules>>,
 }
 
 /// What proof of work an event needs (NIP-13).
@@ -73,7 +78,10 @@ pub(super) fn check(
     if limits.refused_kinds.contains(&event.kind.0) {
         return Err(Reject::new(Prefix::Blocked, format!("kind {} is not taken here", event.kind)));
     }
-    check_work(event, &limits.work)?;
+    check_work(event, limits)?;
+    if let Some(rules) = &limits.rules {
+        rules.judge(event, parties.reader.keys(), now)?;
+    }
     check_protection(event, parties.reader)
 }
 
@@ -134,22 +142,25 @@ pub fn is_addressed(request: &EventRef<'_>, names: &OwnNames) -> bool {
     relays.any(|value| value == Value::Text(ALL_RELAYS) || names.has(&value.to_text()))
 }
 
-fn check_work(event: &EventRef<'_>, limits: &WorkLimits) -> Result<(), Reject> {
-    if limits.bits_min == 0 || WORKLESS_KINDS.contains(&event.kind) {
+fn check_work(event: &EventRef<'_>, limits: &EventLimits) -> Result<(), Reject> {
+    let said = limits.rules.as_ref().and_then(|rules| rules.work_bits_min.of(event.kind));
+    let said = said.map(|bits| u32::try_from(bits).unwrap_or(u32::MAX));
+    let bits_min = said.unwrap_or(limits.work.bits_min);
+    if bits_min == 0 || WORKLESS_KINDS.contains(&event.kind) {
         return Ok(());
     }
     // An id that has more zeros than its author worked for has them by luck.
     let found = event.id.leading_zero_bits();
-    let bits = match (committed_bits(event), limits.commitment) {
+    let bits = match (committed_bits(event), limits.work.commitment) {
         (Some(target), _) => found.min(target),
         (None, Commitment::Optional) => found,
         (None, Commitment::Required) => {
             return Err(Reject::new(Prefix::Pow, "the nonce tag names no target difficulty"));
         }
     };
-    if bits < limits.bits_min {
-        let min = limits.bits_min;
-        return Err(Reject::new(Prefix::Pow, format!("difficulty {bits} is less than {min}")));
+    if bits < bits_min {
+        let text = format!("difficulty {bits} is less than {bits_min}");
+        return Err(Reject::new(Prefix::Pow, text));
     }
     Ok(())
 }

@@ -423,6 +423,7 @@ mod tests {
                 future_secs_max: Some(900),
                 work: WorkLimits { bits_min: 0, commitment: Commitment::Optional },
                 refused_kinds: [14].into(),
+                rules: None,
             },
             authentication: Authentication::Optional,
             restricted: RestrictedKinds::new([4, 1059, 21_059]),

@@ -51,13 +51,30 @@ pub struct TableInfo {
     pub bytes: u64,
 }
 
-/// Describes a store. Counting the authors walks one index; everything else is known.
+/// What the living events of a store take.
+#[derive(Debug, Clone, Copy)]
+pub struct Living {
+    /// Living events.
+    pub events: u64,
+    /// The bytes of pages in use, without the part of the dead, which later merges free.
+    pub bytes: u64,
+}
+
+/// Tells what the living events of a store take.
 ///
 /// # Errors
 ///
 /// If the store cannot be read.
-pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
+pub fn living(store: &Store) -> Result<Living, StoreError> {
     let snapshot = store.snapshot()?;
+    let used: u64 = sizes(store, &snapshot)?.iter().map(|table| table.bytes).sum();
+    let events = snapshot.totals().map(|(_, count)| count).sum::<u64>();
+    let all = u128::from(events) + snapshot.layers().dead.len() as u128;
+    let bytes = u128::from(used) * u128::from(events) / all.max(1);
+    Ok(Living { events, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) })
+}
+
+fn sizes(store: &Store, snapshot: &super::Snapshot<'_>) -> Result<Vec<TableInfo>, StoreError> {
     let txn = snapshot.txn();
     let tables = store.tables();
     let page = store.page_bytes() as u64;
@@ -74,6 +91,18 @@ pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
     for index in Index::ALL {
         sizes.push(size(index.name(), tables.indexes[index as usize].stat(txn)?));
     }
+    Ok(sizes)
+}
+
+/// Describes a store. Counting the authors walks one index; everything else is known.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
+    let snapshot = store.snapshot()?;
+    let sizes = sizes(store, &snapshot)?;
+    let page = store.page_bytes() as u64;
     let environment = store.env().info();
     let file_bytes = store.env().real_disk_size()?;
     let used = sizes.iter().map(|table| table.bytes).sum::<u64>() + 3 * page;

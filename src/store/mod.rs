@@ -52,7 +52,7 @@ pub use self::check::{CheckReport, check};
 pub use self::compact::{CompactReport, compact};
 pub use self::env::{Durability, FORMAT, Store, StoreOptions};
 pub use self::error::StoreError;
-pub use self::info::{StoreInfo, TableInfo, info};
+pub use self::info::{Living, StoreInfo, TableInfo, info, living};
 pub(crate) use self::key::Range;
 pub use self::key::{Index, Salt};
 pub use self::rules::Outcome;

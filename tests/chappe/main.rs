@@ -36,7 +36,9 @@ mod nip77;
 mod deflate;
 
 mod guard;
+mod policy;
 mod proxies;
+mod retention;
 
 mod model;
 

@@ -14,7 +14,7 @@ const NEVER: [(&str, &str); 3] = [
     ("session", "mailbox sys"),
 ];
 /// Dependencies, and the rooms that may name them.
-const DOORS: &str = "arc_swap: store fanout server; clap: cli; clap_complete: cli;
+const DOORS: &str = "aho_corasick: policy; arc_swap: store fanout server policy; clap: cli; clap_complete: cli;
     crossbeam_channel: mailbox ingest;
     faster_hex: hex; flatbuffers: store; flate2: deflate cli; heed: store; http_body_util: net; hyper: net;
     hyper_util: net; imbl: store; indicatif: cli; libc: sys; mimalloc: main; negentropy: reconcile;

@@ -9,4 +9,4 @@ mod text;
 
 pub use integer::{integer_len, write_integer};
 pub use scanner::{JsonError, Scanner};
-pub use text::{RawText, character_count, escape_into, unescape, unescape_controls_into};
+pub use text::{RawText, character_count, escape_into, escaped, unescape, unescape_controls_into};

@@ -85,6 +85,13 @@ impl<'a> RawText<'a> {
     }
 }
 
+/// Returns the canonical form of `text`.
+pub fn escaped(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    escape_into(text, &mut out);
+    out
+}
+
 /// Appends the canonical form of `text` to `out`.
 pub fn escape_into(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();

@@ -1,0 +1,107 @@
+//! Hands on what is taken from whom, in the words of `policy`; reads the files with lists.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::exit::Failure;
+use crate::config::Settings;
+use crate::config::settings::PolicySettings;
+use crate::nostr::PublicKey;
+use crate::policy::{self, ByKind, KindRange, TrustRules, Web, Words, WriteRules};
+use crate::server::Retention;
+
+/// Returns the rules, if the settings say anything.
+pub(super) fn write_rules(settings: &Settings) -> Result<Option<Arc<WriteRules>>, Failure> {
+    let policy = &settings.policy;
+    let has_list = !policy.allowed_authors.is_empty() || policy.allowed_authors_file.is_some();
+    let allowed = keys(&policy.allowed_authors, policy.allowed_authors_file.as_deref())?;
+    let rules = WriteRules {
+        allowed_authors: has_list.then_some(allowed),
+        trusted: trusted(policy),
+        refused_authors: keys(&policy.refused_authors, policy.refused_authors_file.as_deref())?,
+        allowed_kinds: (!policy.allowed_kinds.is_empty()).then(|| ranges(&policy.allowed_kinds)),
+        open_kinds: ranges(&policy.open_kinds),
+        refused_tags: policy.refused_tags.iter().map(|it| tag(it)).collect(),
+        refused_words: words(policy)?,
+        bytes_max: by_kind(&policy.max_bytes_by_kind, policy::amount),
+        past_secs_max: by_kind(&policy.max_age_by_kind, policy::period),
+        work_bits_min: by_kind(&policy.min_pow_by_kind, policy::plain),
+    };
+    Ok((!rules.is_empty()).then(|| Arc::new(rules)))
+}
+
+/// Returns what is kept for how long.
+pub(super) fn retention(settings: &Settings) -> Retention {
+    let store = &settings.store;
+    Retention {
+        rules: store.retention.iter().filter_map(|text| text.parse().ok()).collect(),
+        period: Duration::from_secs(store.retention_period_secs),
+    }
+}
+
+fn trusted(policy: &PolicySettings) -> Option<Arc<Web>> {
+    let roots: Box<[PublicKey]> = policy.trust_roots.iter().filter_map(|it| key(it)).collect();
+    let rules = TrustRules {
+        roots,
+        depth: u32::try_from(policy.trust_depth).unwrap_or(u32::MAX),
+        keys_max: usize::try_from(policy.trust_max_keys).unwrap_or(usize::MAX),
+    };
+    (!rules.roots.is_empty()).then(|| Arc::new(Web::new(rules)))
+}
+
+fn keys(listed: &[String], file: Option<&Path>) -> Result<HashSet<PublicKey>, Failure> {
+    let mut keys: HashSet<PublicKey> = listed.iter().filter_map(|text| key(text)).collect();
+    let Some(path) = file else { return Ok(keys) };
+    for (number, line) in (1..).zip(read(path)?.lines()) {
+        let text = line.split('#').next().unwrap_or_default().trim();
+        if text.is_empty() {
+            continue;
+        }
+        let Some(found) = key(text) else {
+            let place = path.display();
+            let text = format!("{place}:{number}: expected a public key, found {text:?}");
+            return Err(Failure::usage(text).hint("a key is 64 lower-case hex digits"));
+        };
+        keys.insert(found);
+    }
+    Ok(keys)
+}
+
+fn key(text: &str) -> Option<PublicKey> {
+    PublicKey::from_hex(text.as_bytes())
+}
+
+fn words(policy: &PolicySettings) -> Result<Option<Words>, Failure> {
+    let text = policy.refused_words_file.as_deref().map(read).transpose()?.unwrap_or_default();
+    let listed = policy.refused_words.iter().map(String::as_str);
+    let words = Words::new(listed.chain(text.lines().map(str::trim)));
+    words
+        .map_err(|error| Failure::usage(format!("too many words in policy.refused_words: {error}")))
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| {
+        let path: PathBuf = path.to_owned();
+        Failure::usage(format!("failed to read {}: {error}", path.display()))
+    })
+}
+
+// What follows was checked by the settings table.
+
+fn ranges(texts: &[String]) -> Box<[KindRange]> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn by_kind(texts: &[String], unit: fn(&str) -> Option<u64>) -> ByKind {
+    texts.iter().filter_map(|text| policy::parse_by_kind(text, unit)).collect()
+}
+
+fn tag(text: &str) -> (String, Option<String>) {
+    match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+        None => (text.to_owned(), None),
+    }
+}

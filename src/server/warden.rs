@@ -1,0 +1,215 @@
+//! The warden: chores that look through the whole store and may take long, on a thread of their own.
+//! It weaves the web of trust, and finds what the rules of retention say is to go; the writer buries
+//! that in small batches. No snapshot is held for longer than one slice (I6).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::Relay;
+use super::trust::Weaver;
+use crate::ingest::WriterHandle;
+use crate::mailbox::{Received, Receiver};
+use crate::nostr::{Filter, PublicKey};
+use crate::policy::{Resident, RetentionRule, SizeLimit, Survey};
+use crate::query;
+use crate::seq::Seq;
+use crate::store::{self, Store, StoreError};
+use crate::sys;
+
+/// What is kept for how long.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// The rules.
+    pub rules: Arc<[RetentionRule]>,
+    /// How long after one look at all events the next one begins.
+    pub period: Duration,
+}
+
+/// The warden's thread.
+pub(super) struct Warden {
+    pub(super) store: Store,
+    pub(super) relay: Arc<Relay>,
+    pub(super) writer: WriterHandle,
+    /// Closed when the warden is to stop.
+    pub(super) stop: Receiver<()>,
+    pub(super) weaver: Option<Weaver>,
+    /// When all events were last looked at.
+    pub(super) swept_at: Option<u64>,
+}
+
+/// Whether the warden goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    On,
+    Over,
+}
+
+impl Warden {
+    /// Does what has to be done before anybody is served.
+    pub(super) fn begin(&mut self) {
+        self.weave();
+    }
+
+    /// Does its chores until told to stop.
+    pub(super) fn run(mut self) {
+        while self.stop.recv_timeout(LOOK_PERIOD) == Received::Nothing {
+            self.weave();
+            let retention = self.relay.in_force.load().retention.clone();
+            let now = self.relay.clock.now_secs();
+            let is_due =
+                self.swept_at.is_none_or(|at| now.saturating_sub(at) >= retention.period.as_secs());
+            if retention.rules.is_empty() || !is_due {
+                continue;
+            }
+            match self.sweep(&retention.rules, now) {
+                Ok(Duty::On) => self.swept_at = Some(now),
+                Ok(Duty::Over) => return,
+                Err(error) => {
+                    tracing::error!(%error, "what is kept too long could not be looked for");
+                    self.swept_at = Some(now);
+                }
+            }
+        }
+    }
+
+    fn weave(&mut self) {
+        let settings = self.relay.in_force.load();
+        let rules = settings.session.event.rules.as_ref();
+        let Some(web) = rules.and_then(|rules| rules.trusted.as_ref()) else {
+            self.weaver = None;
+            return;
+        };
+        let weaver = match self.weaver.take() {
+            Some(weaver) if weaver.is_of(web) => weaver,
+            _ => Weaver::of(web),
+        };
+        let weaver = self.weaver.insert(weaver);
+        if let Err(error) = weaver.look(&self.store, self.relay.clock.now_secs()) {
+            tracing::error!(%error, "the web of trust could not be woven");
+        }
+    }
+
+    /// Looks at all events and has those buried that are to go.
+    fn sweep(&self, rules: &[RetentionRule], now: u64) -> Result<Duty, StoreError> {
+        let mut survey = Survey::new(rules, now, |_| 0);
+        let mut gone = 0;
+        if self.look_through(&mut survey, &mut gone)? == Duty::Over {
+            return Ok(Duty::Over);
+        }
+        for (place, author) in survey.prolific() {
+            let surplus = self.surplus(&rules[place], &author)?;
+            if self.bury(surplus, &mut gone) == Duty::Over {
+                return Ok(Duty::Over);
+            }
+        }
+        // What is gone by now does not count for the size.
+        let by_size = |rule: &RetentionRule| {
+            rule.size_max.is_some().then(|| RetentionRule {
+                age_max: None,
+                per_author_max: None,
+                ..rule.clone()
+            })
+        };
+        let by_size: Vec<RetentionRule> = rules.iter().filter_map(by_size).collect();
+        let living = store::living(&self.store)?;
+        let excess = |limit| {
+            let max = self.bytes_of(limit);
+            let bytes_each = (living.bytes / living.events.max(1)).max(1);
+            living.bytes.saturating_sub(max).div_ceil(bytes_each)
+        };
+        if by_size.iter().filter_map(|rule| rule.size_max).any(|limit| excess(limit) > 0) {
+            let mut survey = Survey::new(&by_size, now, excess);
+            if self.look_through(&mut survey, &mut gone)? == Duty::Over {
+                return Ok(Duty::Over);
+            }
+            let oldest = survey.oldest().into_iter().map(Seq).collect();
+            if self.bury(oldest, &mut gone) == Duty::Over {
+                return Ok(Duty::Over);
+            }
+        }
+        if gone > 0 {
+            tracing::info!(events = gone, "events were removed by the rules of retention");
+        }
+        Ok(Duty::On)
+    }
+
+    /// Shows all events to a survey, slice by slice; has those buried that are too old.
+    fn look_through(&self, survey: &mut Survey<'_>, gone: &mut u64) -> Result<Duty, StoreError> {
+        let mut seen = Seq::ZERO;
+        loop {
+            let mut too_old = Vec::new();
+            let mut looked_at = 0;
+            for item in self.store.snapshot()?.log(seen)? {
+                let (seq, event) = item?;
+                seen = seq;
+                let resident = Resident {
+                    number: seq.0,
+                    kind: event.kind,
+                    author: event.pubkey,
+                    created_at: event.created_at,
+                };
+                if survey.look_at(&resident) {
+                    too_old.push(seq);
+                }
+                looked_at += 1;
+                if looked_at == EVENTS_PER_SLICE {
+                    break;
+                }
+            }
+            if self.bury(too_old, gone) == Duty::Over {
+                return Ok(Duty::Over);
+            }
+            if looked_at < EVENTS_PER_SLICE {
+                return Ok(Duty::On);
+            }
+            if self.stop.recv_timeout(SLICE_PAUSE) != Received::Nothing {
+                return Ok(Duty::Over);
+            }
+        }
+    }
+
+    /// Returns the events of an author that are more than a rule lets stay.
+    fn surplus(&self, rule: &RetentionRule, author: &PublicKey) -> Result<Vec<Seq>, StoreError> {
+        let filter = Filter { authors: Some([*author].into()), ..Filter::default() };
+        let snapshot = self.store.snapshot()?;
+        let is_about = |event: &crate::nostr::EventRef<'_>| rule.is_about(event.kind, author);
+        let found = query::find_all(&snapshot, &filter, &is_about)?;
+        let max = rule.per_author_max.and_then(|max| usize::try_from(max).ok());
+        Ok(found.into_iter().skip(max.unwrap_or(usize::MAX)).collect())
+    }
+
+    fn bury(&self, seqs: Vec<Seq>, gone: &mut u64) -> Duty {
+        for batch in seqs.chunks(BURIED_PER_BATCH) {
+            match self.writer.bury(batch.to_vec()) {
+                Some(count) => *gone += count,
+                None => return Duty::Over,
+            }
+            if self.stop.try_recv() != Received::Nothing {
+                return Duty::Over;
+            }
+        }
+        Duty::On
+    }
+
+    fn bytes_of(&self, limit: SizeLimit) -> u64 {
+        match limit {
+            SizeLimit::Bytes(bytes) => bytes,
+            SizeLimit::Percent(percent) => match sys::disk_bytes(self.store.path()) {
+                Ok(disk) => (disk / 100).saturating_mul(u64::from(percent)),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot tell how large the disk is");
+                    u64::MAX
+                }
+            },
+        }
+    }
+}
+
+/// How often there may be something to do.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// Events looked at with one snapshot: about ten milliseconds.
+const EVENTS_PER_SLICE: usize = 10_000;
+/// Between two slices, so that a look at millions of events takes no more than a part of a core.
+const SLICE_PAUSE: Duration = Duration::from_millis(50);
+/// Events buried in one transaction.
+const BURIED_PER_BATCH: usize = 500;
