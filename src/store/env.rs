@@ -258,16 +258,19 @@ impl Store {
         }
         let merged = read_seq(self.tables(), txn, META_MERGED)?;
         if old.transaction == 0 || old.merged != merged {
-            return self.rebuild(txn);
+            return self.rebuild(txn, id);
         }
         self.apply_log(txn, id, Layers::clone(&old))
     }
 
-    /// Builds the layers anew from what `txn` sees. The caller holds [`Store::writing`].
-    pub(super) fn rebuild(&self, txn: &RoTxn<'_>) -> Result<(), StoreError> {
+    /// Builds the layers anew from what `txn` sees, which is the state after transaction `id`: of a
+    /// write transaction, the one before it, because it may yet be aborted.
+    ///
+    /// The caller holds [`Store::writing`].
+    pub(super) fn rebuild(&self, txn: &RoTxn<'_>, id: usize) -> Result<(), StoreError> {
         let merged = read_seq(self.tables(), txn, META_MERGED)?;
         let totals = read_totals(self.tables(), txn)?;
-        self.apply_log(txn, txn.id(), Layers { totals, merged, last: merged, ..Layers::default() })
+        self.apply_log(txn, id, Layers { totals, merged, last: merged, ..Layers::default() })
     }
 
     /// Adds the dead and the log behind `layers.last` to the layers and publishes them.

@@ -45,7 +45,7 @@ impl Merge {
         let txn = store.env().read_txn()?;
         if store.layers().frozen.is_some() {
             // It belongs to a writer that was dropped midway.
-            store.rebuild(&txn)?;
+            store.rebuild(&txn, txn.id())?;
         }
         let current = store.layers();
         let has_dead = !current.dead.is_empty() && entries_min == 1;

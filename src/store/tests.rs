@@ -299,6 +299,24 @@ fn two_processes_worth_of_writers_see_each_other() {
 }
 
 #[test]
+fn a_batch_of_nothing_new_after_another_process_merged_hides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = open(folder.path());
+    let two = one.twin().unwrap();
+    let (mut first, mut second) = (Writer::new(one.clone()), Writer::new(two));
+    let old = event(1, 1, 1000, &[], "old");
+    second.commit(std::slice::from_ref(&old), 0).unwrap();
+    first.commit(&[event(1, 1, 1001, &[], "ours")], 0).unwrap();
+    while second.maintain(true).unwrap() {}
+    // Its transaction is aborted, and the next one has its number.
+    assert_eq!(first.commit(&[old], 0).unwrap().outcomes, [Outcome::Duplicate]);
+    second.commit(&[event(1, 1, 1002, &[], "theirs")], 0).unwrap();
+    first.commit(&[event(1, 1, 1003, &[], "ours again")], 0).unwrap();
+    assert_eq!(one.snapshot().unwrap().totals().collect::<Vec<_>>(), [(1, 4)]);
+    assert_whole(&one);
+}
+
+#[test]
 fn sums_that_another_process_has_merged_are_not_added_twice() {
     let folder = tempfile::tempdir().unwrap();
     let one = open(folder.path());
