@@ -10,6 +10,8 @@
 //! the dead included. They change in one transaction with the merge mark, by what was added and
 //! what died since the last one.
 
+use std::collections::HashSet;
+
 use heed::{RoTxn, RwTxn};
 
 use super::env::{Store, damaged};
@@ -18,6 +20,7 @@ use super::key::{Range, TIME_MAX};
 use super::overlay::{Layers, Overlay};
 use super::sums::{Runs, Span, Stretch, is_set_aside};
 use crate::reconcile::Sum;
+use crate::seq::Seq;
 
 /// Parts of a node.
 pub(super) const PARTS: usize = 1 << PART_BITS;
@@ -133,7 +136,9 @@ impl Update<'_> {
         let all = Node::ROOT.span();
         let added: Vec<Stretch<'_>> = self.frozen.added().within(all).collect();
         let removed: Vec<Stretch<'_>> = self.frozen.removed().within(all).collect();
-        self.update(txn, Node::ROOT, SPLIT, &added, &removed)
+        // Without a row there is nothing below it: everything is new.
+        let count = (sum(&added) - sum(&removed)).count();
+        self.update(txn, Node::ROOT, count.max(SPLIT), &added, &removed)
     }
 
     /// Updates the row of a node that will have `count` events.
@@ -149,7 +154,11 @@ impl Update<'_> {
             return Ok(());
         }
         let Some(mut cells) = read(self.store, txn, node)? else {
-            return if count < SPLIT { Ok(()) } else { self.build(txn, node) };
+            return if count < SPLIT {
+                Ok(())
+            } else {
+                self.build(txn, node, count, added, removed)
+            };
         };
         for (part, cell) in cells.iter_mut().enumerate() {
             let span = node.part(part).span();
@@ -166,8 +175,17 @@ impl Update<'_> {
     }
 
     /// Writes the row of a node that had none, and those of its parts.
-    fn build(&self, txn: &mut RwTxn<'_>, node: Node) -> Result<(), StoreError> {
-        let items = self.merged_in(txn, node.span())?;
+    fn build(
+        &self,
+        txn: &mut RwTxn<'_>,
+        node: Node,
+        count: u64,
+        added: &[Stretch<'_>],
+        removed: &[Stretch<'_>],
+    ) -> Result<(), StoreError> {
+        let is_all_new = (sum(added) - sum(removed)).count() == count;
+        let items =
+            if is_all_new { items_of(added, removed) } else { self.merged_in(txn, node.span())? };
         self.build_of(txn, node, &items)
     }
 
@@ -210,6 +228,19 @@ impl Update<'_> {
         }
         write(self.store, txn, node, &cells)
     }
+}
+
+/// Returns times and ids of what was added and not removed again.
+fn items_of(added: &[Stretch<'_>], removed: &[Stretch<'_>]) -> Vec<(u64, Sum)> {
+    let removed: HashSet<Seq> =
+        removed.iter().flat_map(Stretch::items).map(|(seq, _)| seq).collect();
+    let added = added.iter().flat_map(Stretch::items);
+    let mut items: Vec<(u64, Sum)> = added
+        .filter(|(seq, _)| !removed.contains(seq))
+        .map(|(_, item)| (item.timestamp, Sum::of(&item.id)))
+        .collect();
+    items.sort_unstable_by_key(|(time, _)| *time);
+    items
 }
 
 fn narrowed<'r>(stretches: &[Stretch<'r>], span: Span) -> Vec<Stretch<'r>> {

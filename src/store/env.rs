@@ -296,7 +296,7 @@ impl Store {
             if layers.is_dead(seq) {
                 dead.extend(Mark::of(&event, seq));
             } else {
-                layers.count_in(event.kind.0);
+                layers.count_in(event.kind.0, 1);
             }
             layers.last = seq;
         }

@@ -143,6 +143,23 @@ impl Index {
         })
     }
 
+    /// Returns an entry that was made with [`Seq::ZERO`] under its seq.
+    #[inline]
+    pub(super) fn with_seq(self, entry: &Entry, seq: Seq) -> Entry {
+        let Entry { head, middle, tail } = *entry;
+        let seq = seq.0;
+        match self {
+            Index::ById => Entry { head, middle: middle | seq << 24, tail },
+            Index::ByAuthorKind | Index::ByTag => {
+                Entry { head, middle: middle | seq >> 32, tail: tail | seq as u32 }
+            }
+            Index::ByKind => Entry { head: head | seq >> 32, middle: middle | seq << 32, tail },
+            Index::ByTime | Index::ByExpiry => {
+                Entry { head: head | seq >> 16, middle: middle | seq << 48, tail }
+            }
+        }
+    }
+
     /// Returns the time of an entry: `created_at`, the expiration in `by_expiry`, 0 in `by_id`.
     #[inline]
     pub(super) fn time(self, entry: &Entry) -> u64 {
@@ -407,6 +424,27 @@ mod tests {
         assert_eq!(Index::ByKind.seq(&entry), Seq(99));
         assert_eq!(Index::ByKind.time(&entry), 77);
         assert_eq!(Index::ByKind.author4(&entry), Some([1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn a_seq_that_is_put_in_later_makes_the_same_entries() {
+        let keypair = crate::nostr::Keypair::from_secret([7; 32]).expect("a secret key");
+        let tag = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
+        let tags = [tag("d", "x"), tag("t", "y"), tag("expiration", "99")];
+        let event = keypair.sign_event(5, crate::nostr::Kind(30_023), &tags, "");
+        for seq in [1, 0x12_3456_789a, (1 << 40) - 1].map(Seq) {
+            let mut made = Vec::new();
+            entries_of(&Salt([1; 16]), &event.view(), seq, &mut |index, entry| {
+                made.push((index, entry));
+            });
+            let mut put = Vec::new();
+            entries_of(&Salt([1; 16]), &event.view(), Seq::ZERO, &mut |index, entry| {
+                put.push((index, index.with_seq(&entry, seq)));
+            });
+            assert_eq!(made, put);
+            assert_eq!(put.len(), 8);
+            assert!(put.iter().all(|(index, entry)| index.seq(entry) == seq));
+        }
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub(super) struct Merge {
     /// Where the next step starts; beyond the indexes, the mark has moved.
     index: usize,
     from: Entry,
+    blocks_per_step: usize,
 }
 
 impl Merge {
@@ -77,10 +78,19 @@ impl Merge {
             last: current.last,
             index: 0,
             from: Entry::MIN,
+            blocks_per_step: BLOCKS_PER_STEP,
         };
         drop(txn);
         store.publish(layers);
         Ok(Some(merge))
+    }
+
+    /// Makes the steps of a store's first merge long: it frees no pages.
+    pub(super) fn in_long_steps(mut self, layers: &Layers) -> Merge {
+        if layers.merged == Seq::ZERO {
+            self.blocks_per_step = BLOCKS_PER_LONG_STEP;
+        }
+        self
     }
 
     /// Does the next step; returns whether the merge is over.
@@ -99,13 +109,13 @@ impl Merge {
             return Ok(true);
         }
         layers.changes += 1;
-        let mut blocks_left = BLOCKS_PER_STEP;
+        let mut blocks_left = self.blocks_per_step;
         while self.index < Index::ALL.len() {
             let index = Index::ALL[self.index];
             let table = store.tables().indexes[self.index];
             let mut weave = Weave { table, width: index.width(), bytes: store.block_bytes() };
-            let window = self.window(index, layers);
-            match weave.run(txn, &window.adds, window.removals, &mut blocks_left)?.or(window.end) {
+            let window = self.window(index);
+            match weave.run(txn, window.adds, window.removals, &mut blocks_left)?.or(window.end) {
                 Some(from) => self.from = from,
                 None => {
                     self.index += 1;
@@ -121,8 +131,9 @@ impl Merge {
         Ok(self.dead.is_empty())
     }
 
-    /// Returns what is next to be added to and removed from an index.
-    fn window(&self, index: Index, layers: &Layers) -> Window<'_> {
+    /// Returns what is next to be added to and removed from an index. What died since the merge
+    /// began is added too, and removed by the next one.
+    fn window(&self, index: Index) -> Window<'_> {
         let adds: &[Entry] = self.frozen.runs(index).first().map_or(&[], |run| run);
         let adds = &adds[adds.partition_point(|entry| *entry < self.from)..];
         let (adds, later) = adds.split_at(adds.len().min(ADDS_PER_WINDOW));
@@ -130,8 +141,7 @@ impl Merge {
         let removals = &removals[removals.partition_point(|entry| *entry < self.from)..];
         let end = later.first().copied();
         let (removals, _) = split(removals, end.as_ref(), usize::MAX);
-        let is_living = |entry: &&Entry| !layers.is_dead(index.seq(entry));
-        Window { adds: adds.iter().filter(is_living).copied().collect(), removals, end }
+        Window { adds, removals, end }
     }
 
     /// Moves the merge mark and brings totals and fingerprints up to it.
@@ -199,7 +209,7 @@ const ENTRIES_ENOUGH: u64 = 3_000_000;
 
 /// The part of an index's entries that is woven in next.
 struct Window<'m> {
-    adds: Vec<Entry>,
+    adds: &'m [Entry],
     removals: &'m [Entry],
     /// Where the next window starts.
     end: Option<Entry>,
@@ -211,6 +221,8 @@ struct Window<'m> {
 /// commit that takes a page from such a row writes what is left of it: with long rows even the
 /// smallest commit would write hundreds of kilobytes.
 const BLOCKS_PER_STEP: usize = if cfg!(test) { 3 } else { 256 };
+/// The same where nobody waits and nothing is freed: some tens of megabytes.
+const BLOCKS_PER_LONG_STEP: usize = if cfg!(test) { 5 } else { 8_192 };
 /// Dead records that one step may remove; each may lie on a page of its own.
 const RECORDS_PER_STEP: usize = if cfg!(test) { 5 } else { 256 };
 /// Entries looked at at once; more than most steps need.

@@ -14,8 +14,8 @@
 //! `schema/FORMAT.md`.
 //!
 //! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `extend`, `record`, `nearby`, `snapshot`,
-//! `scan`, `cells`, `time_tree`, `rules`, `vanish`, `fresh`, `write`, `merge`, `check`, `compact`,
-//! `info`.
+//! `scan`, `cells`, `time_tree`, `rules`, `vanish`, `fresh`, `prepared`, `write`, `merge`, `check`,
+//! `compact`, `info`.
 
 mod key;
 
@@ -37,6 +37,7 @@ mod time_tree;
 
 mod fresh;
 mod merge;
+mod prepared;
 mod rules;
 mod vanish;
 mod write;
@@ -55,6 +56,7 @@ pub use self::error::StoreError;
 pub use self::info::{Living, StoreInfo, TableInfo, info, living};
 pub(crate) use self::key::Range;
 pub use self::key::{Index, Salt};
+pub use self::prepared::{Prepared, Preparer};
 pub use self::rules::Outcome;
 pub(crate) use self::scan::{Found, Scan};
 pub use self::snapshot::Snapshot;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use super::key::{Entry, Index, Salt, entries_of};
+use super::prepared::Draft;
 use super::sums::{KINDS_SET_ASIDE, Mark, Runs};
 use crate::nostr::EventRef;
 use crate::seq::Seq;
@@ -36,12 +37,12 @@ impl Overlay {
     /// Adds the entries that were collected, and empties the collection.
     pub(super) fn add(&mut self, batch: &mut Collected) {
         self.events += std::mem::take(&mut batch.events);
+        batch.sort();
         self.added.add(&mut batch.marks);
         for (runs, entries) in self.runs.iter_mut().zip(&mut batch.entries) {
             if entries.is_empty() {
                 continue;
             }
-            entries.sort_unstable();
             entries.dedup();
             self.entries += entries.len() as u64;
             push_run(runs, entries);
@@ -51,7 +52,7 @@ impl Overlay {
 
     /// Joins the runs of each index into one.
     pub(super) fn collapse(&mut self) {
-        for runs in &mut self.runs {
+        for runs in self.runs.iter_mut().filter(|runs| runs.len() > 1) {
             // The short ones are at the end.
             let Some(mut join) = runs.pop().map(|last| last.to_vec()) else { continue };
             while let Some(before) = runs.pop() {
@@ -154,7 +155,62 @@ impl Collected {
             self.marks.push(Mark::new(event, seq));
         }
     }
+
+    /// Collects the entries of a prepared event.
+    pub(super) fn add_draft(&mut self, draft: &Draft<'_>, seq: Seq) {
+        self.events += 1;
+        draft.entries(seq, &mut |index, entry| self.entries[index as usize].push(entry));
+        self.marks.extend(draft.mark(seq));
+    }
+
+    /// Makes room for about so many entries: what grows is copied again and again, into memory that
+    /// the system has to clear first. What is not used costs nothing.
+    pub(super) fn reserve(&mut self, entries: usize) {
+        for (index, of_index) in Index::ALL.iter().zip(&mut self.entries) {
+            of_index.reserve(match index {
+                Index::ByTag => entries * 5 / 8,
+                Index::ByExpiry => 0,
+                _ => entries / 7,
+            });
+        }
+        self.marks.reserve(entries / 7);
+    }
+
+    /// Returns how many entries there are, repeated ones included.
+    pub(super) fn len(&self) -> u64 {
+        self.entries.iter().map(|entries| entries.len() as u64).sum()
+    }
+
+    /// Forgets everything; keeps the memory.
+    pub(super) fn clear(&mut self) {
+        self.entries.iter_mut().for_each(Vec::clear);
+        self.marks.clear();
+        self.events = 0;
+    }
+
+    /// Sorts the entries, those of a load by two threads: half of all entries are those of tags.
+    fn sort(&mut self) {
+        let is_large = self.len() >= ENTRIES_SORTED_ALONE;
+        let mut indexes = self.entries.iter_mut();
+        let (tags, others): (Vec<_>, Vec<_>) =
+            Index::ALL.iter().zip(&mut indexes).partition(|(index, _)| **index == Index::ByTag);
+        let sort = |indexes: Vec<(&Index, &mut Vec<Entry>)>| {
+            indexes.into_iter().for_each(|(_, entries)| entries.sort_unstable());
+        };
+        if is_large {
+            std::thread::scope(|scope| {
+                scope.spawn(|| sort(tags));
+                sort(others);
+            });
+        } else {
+            sort(tags);
+            sort(others);
+        }
+    }
 }
+
+/// Fewer entries are sorted by one thread.
+const ENTRIES_SORTED_ALONE: u64 = if cfg!(test) { 20 } else { 500_000 };
 
 /// What a reader needs beside an LMDB transaction; replaced whole after each commit.
 #[derive(Debug, Clone, Default)]
@@ -188,9 +244,9 @@ impl Layers {
         std::iter::once(&self.young).chain(self.frozen.as_deref())
     }
 
-    /// Counts one living event more.
-    pub(super) fn count_in(&mut self, kind: u16) {
-        *self.totals.entry(kind).or_insert(0) += 1;
+    /// Counts living events that are new.
+    pub(super) fn count_in(&mut self, kind: u16, count: u64) {
+        *self.totals.entry(kind).or_insert(0) += count;
     }
 
     /// Returns what belongs to the blocks alone, up to the merge mark.

@@ -1,14 +1,15 @@
 //! What becomes of an arriving event: the rules of replacement, deletion and expiry.
 //!
-//! They are answered from the events themselves, through the same indexes as any query, inside
-//! the write transaction; there is no table of tombstones that could disagree with the events.
+//! They are answered from the events themselves, recent ones by name and older ones through the
+//! same indexes as any query, inside the write transaction; there is no table of tombstones that
+//! could disagree with the events.
 
 use super::error::StoreError;
+use super::fresh::{Known, address_name, id_name};
 use super::key::Range;
-use super::snapshot::View;
 use super::vanish::{find_covered, has_request as has_vanish_request, is_vanished};
 use crate::hex;
-use crate::nostr::{EventRef, Kind, KindClass, PublicKey, Value};
+use crate::nostr::{EventId, EventRef, Kind, KindClass, PublicKey, Value};
 use crate::seq::Seq;
 
 /// What became of an event that was given to the store.
@@ -42,7 +43,7 @@ pub(super) enum Decision {
 
 /// Decides about one event.
 pub(super) fn decide(
-    view: &View<'_>,
+    known: &Known<'_>,
     event: &EventRef<'_>,
     now: u64,
 ) -> Result<Decision, StoreError> {
@@ -50,36 +51,34 @@ pub(super) fn decide(
     if class == KindClass::Ephemeral {
         return Ok(Decision::Refuse(Outcome::Ephemeral));
     }
-    if view.by_id(event.id)?.is_some() {
+    if known.by_id(event.id)?.is_some() {
         return Ok(Decision::Refuse(Outcome::Duplicate));
     }
     if is_expired(event, now) {
         return Ok(Decision::Refuse(Outcome::Expired));
     }
-    if is_vanished(view, event)? {
+    if is_vanished(known, event)? {
         return Ok(Decision::Refuse(Outcome::Vanished));
     }
-    if is_deleted(view, event)? {
+    if is_deleted(known, event)? {
         return Ok(Decision::Refuse(Outcome::Deleted));
     }
     let mut bury = Vec::new();
     if event.kind == Kind::VANISH {
         // A request that is covered by another one changes nothing (NIP-62.6).
-        if has_vanish_request(view, event.pubkey, event.created_at)? {
+        if has_vanish_request(known, event.pubkey, event.created_at)? {
             return Ok(Decision::Refuse(Outcome::Duplicate));
         }
-        find_covered(view, event, &mut bury)?;
+        find_covered(&known.view, event, &mut bury)?;
     }
     if matches!(class, KindClass::Replaceable | KindClass::Addressable) {
-        for (seq, is_newer) in versions(view, event, class)? {
-            if is_newer {
-                return Ok(Decision::Refuse(Outcome::Superseded));
-            }
-            bury.push(seq);
+        let is_superseded = find_versions(known, event, class, &mut bury)?;
+        if is_superseded {
+            return Ok(Decision::Refuse(Outcome::Superseded));
         }
     }
     if event.kind == Kind::DELETION {
-        find_targets(view, event, &mut bury)?;
+        find_targets(known, event, &mut bury)?;
     }
     Ok(Decision::Store { bury })
 }
@@ -108,12 +107,12 @@ pub(super) fn has_tag(event: &EventRef<'_>, letter: u8, value: Value<'_>) -> boo
 }
 
 /// Returns whether a stored deletion request names this event.
-fn is_deleted(view: &View<'_>, event: &EventRef<'_>) -> Result<bool, StoreError> {
+fn is_deleted(known: &Known<'_>, event: &EventRef<'_>) -> Result<bool, StoreError> {
     if is_undeletable(event.kind) {
         return Ok(false);
     }
     let id = Value::Hex(&event.id.0);
-    if has_request(view, b'e', id, 0, |author| may_delete(author, event))? {
+    if has_request(known, b'e', id, 0, |author| may_delete(author, event))? {
         return Ok(true);
     }
     if !event.has_address() {
@@ -123,63 +122,66 @@ fn is_deleted(view: &View<'_>, event: &EventRef<'_>) -> Result<bool, StoreError>
     event.write_address(&mut address);
     let address = Value::Text(&address);
     // NIP-09: a request by address covers the versions up to its own time.
-    has_request(view, b'a', address, event.created_at, |author| author == event.pubkey)
+    has_request(known, b'a', address, event.created_at, |author| author == event.pubkey)
 }
 
 /// Returns whether a deletion request not older than `since` has this tag and a fitting author.
 fn has_request(
-    view: &View<'_>,
+    known: &Known<'_>,
     letter: u8,
     value: Value<'_>,
     since: u64,
     is_fitting: impl Fn(&PublicKey) -> bool,
 ) -> Result<bool, StoreError> {
-    let hash = view.salt().tag(letter, value);
-    let mut scan = view.scan(Range::tag_kind(hash, Kind::DELETION.0, since, u64::MAX))?;
-    while let Some(found) = scan.next()? {
-        if let Some(request) = view.by_seq(found.seq())?
+    let salt = known.view.salt();
+    let name = match value {
+        Value::Hex(id) if letter == b'e' => id_name(EventId::from_bytes(id)),
+        _ => address_name(salt, value),
+    };
+    let hash = salt.tag(letter, value);
+    let range = Range::tag_kind(hash, Kind::DELETION.0, since, u64::MAX);
+    known.any(&name, range, |_, request| {
+        request.kind == Kind::DELETION
             && request.created_at >= since
             && is_fitting(request.pubkey)
-            && has_tag(&request, letter, value)
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+            && has_tag(request, letter, value)
+    })
 }
 
-/// Returns the stored versions of an event's address: seq, and whether it wins over `event`.
-fn versions(
-    view: &View<'_>,
+/// Finds the stored versions of an event's address; returns whether one of them wins over `event`,
+/// and adds the others.
+fn find_versions(
+    known: &Known<'_>,
     event: &EventRef<'_>,
     class: KindClass,
-) -> Result<Vec<(Seq, bool)>, StoreError> {
-    let range = address_range(view, event.kind, event.pubkey, event.identifier(), u64::MAX);
-    let mut versions = Vec::new();
-    let mut scan = view.scan(range)?;
-    while let Some(found) = scan.next()? {
-        let Some(stored) = view.by_seq(found.seq())? else { continue };
+    bury: &mut Vec<Seq>,
+) -> Result<bool, StoreError> {
+    let mut address = Vec::new();
+    event.write_address(&mut address);
+    let name = address_name(known.view.salt(), Value::Text(&address));
+    let range = address_range(known, event.kind, event.pubkey, event.identifier(), u64::MAX);
+    known.any(&name, range, |seq, stored| {
         let is_same = stored.kind == event.kind
             && stored.pubkey == event.pubkey
             && (class == KindClass::Replaceable || stored.identifier() == event.identifier());
-        if is_same {
-            // NIP-01: of two versions of the same second the lower id is kept.
-            let is_newer = (stored.created_at, event.id) > (event.created_at, stored.id);
-            versions.push((found.seq(), is_newer));
+        if !is_same {
+            return false;
         }
-    }
-    Ok(versions)
+        bury.push(seq);
+        // NIP-01: of two versions of the same second the lower id is kept.
+        (stored.created_at, event.id) > (event.created_at, stored.id)
+    })
 }
 
 fn address_range(
-    view: &View<'_>,
+    known: &Known<'_>,
     kind: Kind,
     author: &PublicKey,
     identifier: Value<'_>,
     until: u64,
 ) -> Range {
     if kind.class() == KindClass::Addressable {
-        let hash = view.salt().address(kind.0, author, identifier);
+        let hash = known.view.salt().address(kind.0, author, identifier);
         Range::tag_kind(hash, kind.0, 0, until)
     } else {
         Range::author_kind(author, kind.0, 0, until)
@@ -188,15 +190,15 @@ fn address_range(
 
 /// Adds the stored events that a deletion request names and may delete (NIP-09).
 fn find_targets(
-    view: &View<'_>,
+    known: &Known<'_>,
     request: &EventRef<'_>,
     bury: &mut Vec<Seq>,
 ) -> Result<(), StoreError> {
     for tag in request.tags() {
         match (tag.letter(), tag.value()) {
             (Some(b'e'), Some(Value::Hex(id))) => {
-                let id = crate::nostr::EventId::from_bytes(id);
-                if let Some((seq, target)) = view.by_id(id)?
+                let id = EventId::from_bytes(id);
+                if let Some((seq, target)) = known.by_id(id)?
                     && !is_undeletable(target.kind)
                     && may_delete(request.pubkey, &target)
                 {
@@ -204,7 +206,7 @@ fn find_targets(
                 }
             }
             (Some(b'a'), Some(Value::Text(address))) => {
-                find_addressed(view, request, address, bury)?;
+                find_addressed(known, request, address, bury)?;
             }
             _ => {}
         }
@@ -214,7 +216,7 @@ fn find_targets(
 
 /// Adds the versions of the request author's own address, up to the request's time.
 fn find_addressed(
-    view: &View<'_>,
+    known: &Known<'_>,
     request: &EventRef<'_>,
     address: &[u8],
     bury: &mut Vec<Seq>,
@@ -222,17 +224,19 @@ fn find_addressed(
     let Some((kind, identifier)) = parse_address(address, request.pubkey) else { return Ok(()) };
     let hex_identifier = hex::decode_32(identifier);
     let value = hex_identifier.as_ref().map_or(Value::Text(identifier), Value::Hex);
-    let range = address_range(view, kind, request.pubkey, value, request.created_at);
+    let name = address_name(known.view.salt(), Value::Text(address));
+    let range = address_range(known, kind, request.pubkey, value, request.created_at);
     let mut text = Vec::new();
-    let mut scan = view.scan(range)?;
-    while let Some(found) = scan.next()? {
-        let Some(target) = view.by_seq(found.seq())? else { continue };
-        text.clear();
-        target.write_address(&mut text);
-        if text == address && target.created_at <= request.created_at {
-            bury.push(found.seq());
+    known.any(&name, range, |seq, target| {
+        if target.has_address() && target.created_at <= request.created_at {
+            text.clear();
+            target.write_address(&mut text);
+            if text == address {
+                bury.push(seq);
+            }
         }
-    }
+        false
+    })?;
     Ok(())
 }
 

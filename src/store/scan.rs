@@ -105,6 +105,13 @@ impl<'t> Opened<'t> {
         let blocks = Blocks::new(range, earlier, first)?;
         Ok(Scan { view, index: range.index, blocks, runs })
     }
+
+    /// Starts reading the blocks alone.
+    pub(super) fn scan_blocks(self) -> Result<Scan<'t>, StoreError> {
+        let Opened { view, range, earlier, first } = self;
+        let blocks = Blocks::new(range, earlier, first)?;
+        Ok(Scan { view, index: range.index, blocks, runs: Vec::new() })
+    }
 }
 
 impl<'t> Scan<'t> {

@@ -204,4 +204,9 @@ impl<'t> View<'t> {
     pub(crate) fn open(&self, range: Range) -> Result<Opened<'t>, StoreError> {
         Opened::new(*self, range)
     }
+
+    /// Starts reading a range of the blocks alone.
+    pub(super) fn scan_blocks(&self, range: Range) -> Result<Scan<'t>, StoreError> {
+        Opened::new(*self, range)?.scan_blocks()
+    }
 }

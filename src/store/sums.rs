@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use crate::nostr::EventRef;
+use crate::nostr::{EventRef, Kind};
 use crate::reconcile::{Item, Sum};
 use crate::seq::Seq;
 
@@ -19,7 +19,12 @@ pub const KINDS_SET_ASIDE: [u16; 6] = [4, 1059, 1234, 9009, 10_013, 31_234];
 
 /// Returns whether an event is in no sum: because its kind is set aside, or because it expires.
 pub(super) fn is_set_aside(event: &EventRef<'_>) -> bool {
-    KINDS_SET_ASIDE.contains(&event.kind.0) || event.expiration().is_some()
+    is_set_aside_kind(event.kind) || event.expiration().is_some()
+}
+
+/// Returns whether all events of a kind are in no sum.
+pub(super) fn is_set_aside_kind(kind: Kind) -> bool {
+    KINDS_SET_ASIDE.contains(&kind.0)
 }
 
 /// An event in a run.

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{CheckReport, Durability, Outcome, Store, StoreError, StoreOptions, Writer, check};
+use super::{
+    CheckReport, Durability, Outcome, Prepared, Preparer, Store, StoreError, StoreOptions, Writer,
+    check,
+};
 use super::{Extra, KINDS_SET_ASIDE, TimeTree, TreeError, compact, info};
 use crate::nostr::{Event, EventId, Kind, KindClass, PublicKey, Signature, Verified, Verifier};
 use crate::reconcile::{Item, Items, SortedItems};
@@ -244,6 +247,75 @@ fn same_sums(store: &Store, living: &[Event]) {
             assert_eq!(tree.lower_bound(&bound).unwrap(), rank);
         }
     }
+}
+
+#[test]
+fn a_load_agrees_with_the_model_also_beside_another_process() {
+    // The first: a batch of nothing new right after another process has merged.
+    for seed in [11_899_483_923_962_184_413].into_iter().chain((0..5).map(|_| fastrand::u64(..))) {
+        println!("seed {seed}");
+        load_agrees_with_the_model(seed);
+    }
+}
+
+fn load_agrees_with_the_model(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(folder.path());
+    let mut writer = Writer::for_load(store.clone());
+    let mut model = Model::default();
+    let mut known = Vec::new();
+    let has_others = random.bool();
+    for _ in 0..60 {
+        let mut preparer = Preparer::new(&store);
+        let mut batch = vec![Prepared::default(), Prepared::default()];
+        let mut events = Vec::new();
+        for place in 0..random.usize(1..20) {
+            let event = random_event(&mut random, &known);
+            known.push(event.event().id);
+            preparer.add(&mut batch[place / 8 % 2], &event);
+            events.push(event);
+        }
+        // The second chunk takes the ninth event to the sixteenth; what follows is in the first.
+        let order = |place: &usize| (place / 8 % 2, *place);
+        let mut places: Vec<usize> = (0..events.len()).collect();
+        places.sort_unstable_by_key(order);
+        let expected: Vec<Outcome> =
+            places.iter().map(|place| model.add(events[*place].event(), 1000)).collect();
+        let outcomes = if has_others && random.u8(..3) == 0 {
+            let mut other = Writer::new(store.twin().unwrap());
+            let outcomes = other.commit_prepared(&batch, 1000).unwrap().outcomes;
+            for _ in 0..random.usize(..3) {
+                while random.bool() && other.maintain(true).unwrap() {}
+            }
+            outcomes
+        } else {
+            writer.commit_prepared(&batch, 1000).unwrap().outcomes
+        };
+        assert_eq!(outcomes.len(), expected.len());
+        for (outcome, expected) in outcomes.iter().zip(&expected) {
+            assert_eq!(std::mem::discriminant(outcome), std::mem::discriminant(expected));
+        }
+        match random.u8(..12) {
+            0 => {
+                while writer.maintain(true).unwrap() {}
+                store.refresh().unwrap();
+                same(&store, &model);
+            }
+            1 => {
+                // As after a crash.
+                drop((writer, store));
+                store = open(folder.path());
+                same(&store, &model);
+                writer = Writer::for_load(store.clone());
+            }
+            2 => same(&store.twin().unwrap(), &model),
+            _ => {}
+        }
+    }
+    while writer.maintain(true).unwrap() {}
+    store.refresh().unwrap();
+    same(&store, &model);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! has made sure that it is meant for this relay.
 
 use super::error::StoreError;
+use super::fresh::{Known, request_name};
 use super::key::Range;
 use super::rules::has_tag;
 use super::snapshot::View;
@@ -13,15 +14,15 @@ use crate::seq::Seq;
 
 /// Returns whether somebody has asked that this event is never stored again: its author, or one to
 /// whom it is wrapped.
-pub(super) fn is_vanished(view: &View<'_>, event: &EventRef<'_>) -> Result<bool, StoreError> {
-    if !has_any_request(view) || event.kind == Kind::VANISH {
+pub(super) fn is_vanished(known: &Known<'_>, event: &EventRef<'_>) -> Result<bool, StoreError> {
+    if !has_any_request(&known.view) || event.kind == Kind::VANISH {
         return Ok(false);
     }
-    if has_request(view, event.pubkey, event.created_at)? {
+    if has_request(known, event.pubkey, event.created_at)? {
         return Ok(true);
     }
     for recipient in recipients(event) {
-        if has_request(view, recipient, event.created_at)? {
+        if has_request(known, recipient, event.created_at)? {
             return Ok(true);
         }
     }
@@ -30,20 +31,13 @@ pub(super) fn is_vanished(view: &View<'_>, event: &EventRef<'_>) -> Result<bool,
 
 /// Returns whether a request that covers `created_at` is stored for this key.
 pub(super) fn has_request(
-    view: &View<'_>,
+    known: &Known<'_>,
     key: &PublicKey,
     created_at: u64,
 ) -> Result<bool, StoreError> {
-    let mut scan = view.scan(requests(key, created_at))?;
-    while let Some(found) = scan.next()? {
-        if let Some(request) = view.by_seq(found.seq())?
-            && request.pubkey == key
-            && request.created_at >= created_at
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    known.any(&request_name(key), requests(key, created_at), |_, request| {
+        request.kind == Kind::VANISH && request.pubkey == key && request.created_at >= created_at
+    })
 }
 
 /// Returns where requests of a key stand that cover `created_at`.

@@ -2,20 +2,22 @@
 //!
 //! A batch appends its records to the log and marks what it replaces or deletes as dead; the
 //! index entries go to the overlay. So a commit writes about as many pages as its records fill,
-//! whatever they are tagged with. `merge` pays the rest later, in sorted order.
+//! whatever they are tagged with. `merge` pays the rest later, in sorted order. A load keeps the
+//! entries of many batches unsorted until then.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use heed::{PutFlags, RwTxn};
 
 use super::env::Store;
 use super::error::StoreError;
-use super::fresh::{Recent, concern_blocks};
+use super::fresh::{Known, Recent, concern_blocks};
 use super::key::Range;
 use super::merge::Merge;
 use super::overlay::{Collected, Layers};
-use super::record::Encoder;
-use super::rules::{Decision, Outcome, decide, is_expired};
+use super::prepared::{Draft, Prepared, Preparer};
+use super::rules::{Decision, Outcome, decide};
 use super::sums::Mark;
 use crate::nostr::{EventRef, Kind, KindClass, Verified};
 use crate::seq::Seq;
@@ -23,12 +25,34 @@ use crate::seq::Seq;
 /// Writes to a store. Several may exist, also in other processes; each commit is alone.
 pub struct Writer {
     store: Store,
-    encoder: Encoder,
-    /// Entries of a batch's events that are not in the overlay yet, so lookups do not find them.
+    preparer: Preparer,
+    /// A batch that is prepared here; kept for its memory.
+    prepared: Prepared,
+    /// Entries of events that are not in the overlay yet: of the batch, in a load of all batches
+    /// since the last merge.
     collected: Collected,
+    /// The merge mark when the first of them was collected.
+    collected_at: Seq,
     recent: Recent,
     merge: Option<Merge>,
-    merge_entries: u64,
+    pace: Pace,
+}
+
+/// When a writer merges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// What is committed can be found at once.
+    Live,
+    /// Snapshots of this process may show only after the next merge what is committed.
+    Load,
+}
+
+impl Pace {
+    /// Returns by how many pages the file is lengthened before so many are written. A load does not
+    /// write small commits, which is what that is for.
+    fn lengthen(self, pages: u64) -> Option<u64> {
+        (self == Pace::Live).then_some(pages)
+    }
 }
 
 /// What one commit did.
@@ -44,18 +68,26 @@ impl Writer {
     /// Returns a writer of the store.
     pub fn new(store: Store) -> Writer {
         Writer {
+            preparer: Preparer::new(&store),
             store,
-            encoder: Encoder::default(),
+            prepared: Prepared::default(),
             collected: Collected::default(),
+            collected_at: Seq::ZERO,
             recent: Recent::default(),
             merge: None,
-            merge_entries: MERGE_ENTRIES,
+            pace: Pace::Live,
         }
     }
 
     /// Returns a writer for loads of many events: it merges seldom and uses more memory.
+    ///
+    /// Its events are on the disk as soon as those of any other, and other processes find them.
+    /// But snapshots of this process find them surely only after [`Writer::maintain`] has nothing
+    /// more to do with `eager`.
     pub fn for_load(store: Store) -> Writer {
-        Writer { merge_entries: MERGE_ENTRIES_OF_LOAD, ..Writer::new(store) }
+        let mut writer = Writer { pace: Pace::Load, ..Writer::new(store) };
+        writer.collected.reserve(ENTRIES_RESERVED);
+        writer
     }
 
     /// Stores a batch; when it returns, the batch is as durable as the store promises (I3).
@@ -65,21 +97,46 @@ impl Writer {
     /// [`StoreError::Full`] if there is no room: nothing of the batch is stored, later batches may
     /// be. Any other error poisons the store: this process writes nothing more to it.
     pub fn commit(&mut self, batch: &[Verified], now: u64) -> Result<Committed, StoreError> {
+        let mut prepared = std::mem::take(&mut self.prepared);
+        for event in batch {
+            self.preparer.add(&mut prepared, event);
+        }
+        let committed = self.commit_prepared(std::slice::from_ref(&prepared), now);
+        prepared.clear(PREPARED_KEPT_BYTES);
+        self.prepared = prepared;
+        committed
+    }
+
+    /// Stores a batch that was prepared for this store, like [`Writer::commit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::commit`].
+    pub fn commit_prepared(
+        &mut self,
+        batch: &[Prepared],
+        now: u64,
+    ) -> Result<Committed, StoreError> {
         let store = self.store.clone();
-        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut outcomes = Vec::with_capacity(batch.iter().map(Prepared::len).sum());
         let mut before = Seq::ZERO;
-        let bytes: usize = batch.iter().map(|event| event.event().memory_bytes()).sum();
-        let pages = (bytes / store.page_bytes()) as u64 * 5 / 4;
-        let transacted = transact(&store, pages, |txn, layers| {
+        let bytes: usize = batch.iter().map(Prepared::size).sum();
+        let pages = (bytes / store.page_bytes()) as u64;
+        let transacted = transact(&store, self.pace.lengthen(pages), |txn, layers| {
             before = layers.last;
-            self.collected = Collected::default();
+            self.begin(layers);
             self.recent.follow(&store, txn, layers)?;
             let concerned = concern_blocks(&store, txn, layers, batch)?;
-            for (verified, is_concerned) in batch.iter().zip(concerned) {
-                let event = verified.event().view();
-                outcomes.push(self.apply(txn, layers, &event, is_concerned, now)?);
+            let mut counts = Counts::default();
+            let drafts = batch.iter().flat_map(Prepared::drafts);
+            for (draft, is_concerned) in drafts.zip(concerned) {
+                let facts = Facts { is_concerned, now };
+                outcomes.push(self.apply(txn, layers, &mut counts, &draft, facts)?);
             }
-            layers.young.add(&mut self.collected);
+            counts.add_to(layers);
+            if self.pace == Pace::Live {
+                layers.young.add(&mut self.collected);
+            }
             Ok(())
         });
         match transacted {
@@ -87,10 +144,32 @@ impl Writer {
             Ok(None) => {}
             Err(error) => {
                 self.recent.forget();
+                self.give_up_collected();
                 return Err(error);
             }
         }
         Ok(Committed { outcomes, before })
+    }
+
+    /// Makes sure that what is collected belongs to the layers.
+    fn begin(&mut self, layers: &Layers) {
+        if self.pace == Pace::Live || self.collected_at != layers.merged {
+            // Another process has merged: the layers were built anew, from everything.
+            self.collected.clear();
+            self.collected_at = layers.merged;
+        }
+    }
+
+    /// Forgets what was collected after a failure; what was committed of it goes to the overlay.
+    fn give_up_collected(&mut self) {
+        self.collected.clear();
+        if self.pace == Pace::Load {
+            let _writing = self.store.writing();
+            if let Ok(txn) = self.store.env().read_txn() {
+                // If the log cannot be read either, the store is poisoned already.
+                let _ = self.store.rebuild(&txn, txn.id());
+            }
+        }
     }
 
     /// Decides about one event and carries the decision out.
@@ -98,38 +177,48 @@ impl Writer {
         &mut self,
         txn: &mut RwTxn<'_>,
         layers: &mut Layers,
-        event: &EventRef<'_>,
-        is_concerned: bool,
-        now: u64,
+        counts: &mut Counts,
+        draft: &Draft<'_>,
+        facts: Facts,
     ) -> Result<Outcome, StoreError> {
-        let store = &self.store;
-        let is_recent = self.recent.may_concern(store, event);
-        let is_plain = !matches!(event.kind, Kind::DELETION | Kind::VANISH)
-            && event.kind.class() != KindClass::Ephemeral;
+        let is_request = matches!(draft.kind, Kind::DELETION | Kind::VANISH);
+        let is_plain = !is_request && draft.kind.class() != KindClass::Ephemeral;
         let mut dead = Vec::new();
-        if is_recent || is_concerned || !is_plain {
-            // A close look, with everything of this batch in sight.
-            layers.young.add(&mut self.collected);
-            match decide(&store.view(txn, layers), event, now)? {
+        if facts.is_concerned || !is_plain || self.recent.may_concern(draft)? {
+            if draft.kind == Kind::VANISH {
+                // It looks for all events of its author, not by name.
+                layers.young.add(&mut self.collected);
+            }
+            let view = self.store.view(txn, layers);
+            let has_blocks = facts.is_concerned || is_request;
+            let known = Known { view, recent: &self.recent, has_blocks };
+            match decide(&known, &draft.event()?, facts.now)? {
                 Decision::Refuse(outcome) => return Ok(outcome),
                 Decision::Store { bury } => dead = bury,
             }
-        } else if is_expired(event, now) {
+        } else if draft.expiration.is_some_and(|expiration| expiration <= facts.now) {
             return Ok(Outcome::Expired);
         }
         let seq = layers.last.next();
-        let record = self.encoder.encode(event);
-        let events = store.tables().events;
+        let events = self.store.tables().events;
         events
-            .put_with_flags(txn, PutFlags::APPEND, &seq.0, record)
+            .put_with_flags(txn, PutFlags::APPEND, &seq.0, draft.record)
             .map_err(StoreError::of_write)?;
         layers.last = seq;
         layers.changes += 1;
-        self.collected.add(store.salt(), event, seq);
-        self.recent.remember(seq);
-        layers.count_in(event.kind.0);
+        self.collected.add_draft(draft, seq);
+        self.recent.remember(draft.names, seq, layers);
+        counts.add(draft.kind);
+        if draft.kind == Kind::VANISH {
+            self.recent.remember_request(draft.event()?.pubkey, seq);
+            // The rules ask whether there is any.
+            counts.add_to(layers);
+        }
+        if !dead.is_empty() {
+            counts.add_to(layers);
+        }
         for seq in dead {
-            bury(store, txn, layers, seq)?;
+            bury(&self.store, txn, layers, seq)?;
         }
         Ok(Outcome::Stored(seq))
     }
@@ -142,7 +231,7 @@ impl Writer {
     pub fn bury(&mut self, seqs: &[Seq]) -> Result<u64, StoreError> {
         let store = self.store.clone();
         let mut buried = 0;
-        let transaction = transact(&store, 0, |txn, layers| {
+        let transaction = transact(&store, self.pace.lengthen(0), |txn, layers| {
             self.recent.follow(&store, txn, layers)?;
             for seq in seqs {
                 buried += u64::from(bury(&store, txn, layers, *seq)?);
@@ -187,6 +276,17 @@ impl Writer {
         self.merge.is_some()
     }
 
+    /// Adds what was collected to the overlay.
+    fn show_collected(&mut self) {
+        let _writing = self.store.writing();
+        let mut layers = Layers::clone(&self.store.layers());
+        if self.collected_at == layers.merged {
+            layers.young.add(&mut self.collected);
+            self.store.publish(layers);
+        }
+        self.collected.clear();
+    }
+
     /// Does one bounded step of moving entries from memory into the index blocks, if it is time.
     ///
     /// With `eager` it is time whenever there is anything to move. Returns whether more is to do.
@@ -196,7 +296,19 @@ impl Writer {
     /// As [`Writer::commit`].
     pub fn maintain(&mut self, eager: bool) -> Result<bool, StoreError> {
         if self.merge.is_none() {
-            self.merge = Merge::start(&self.store, if eager { 1 } else { self.merge_entries })?;
+            let entries_min = match (eager, self.pace) {
+                (true, _) => 1,
+                (false, Pace::Live) => MERGE_ENTRIES,
+                (false, Pace::Load) => MERGE_ENTRIES_OF_LOAD,
+            };
+            if self.collected.len() >= entries_min {
+                self.show_collected();
+            }
+            self.merge = Merge::start(&self.store, entries_min)?;
+            if self.pace == Pace::Load {
+                let layers = self.store.layers();
+                self.merge = self.merge.take().map(|merge| merge.in_long_steps(&layers));
+            }
             if self.merge.is_some() {
                 self.recent.freeze();
             }
@@ -204,7 +316,8 @@ impl Writer {
         let Some(merge) = &mut self.merge else { return Ok(false) };
         let store = self.store.clone();
         let mut is_done = false;
-        let transaction = transact(&store, PAGES_PER_MERGE_STEP, |txn, layers| {
+        let pages = self.pace.lengthen(PAGES_PER_MERGE_STEP);
+        let transaction = transact(&store, pages, |txn, layers| {
             self.recent.follow(&store, txn, layers)?;
             is_done = merge.step(&store, txn, layers)?;
             Ok(())
@@ -220,21 +333,51 @@ impl Writer {
     }
 }
 
+/// What else a decision depends on.
+#[derive(Debug, Clone, Copy)]
+struct Facts {
+    /// Whether it may depend on what is in the blocks.
+    is_concerned: bool,
+    now: u64,
+}
+
+/// New events by kind, until they are added to the totals all at once.
+#[derive(Debug, Default)]
+struct Counts(HashMap<u16, u64, foldhash::fast::RandomState>);
+
+impl Counts {
+    fn add(&mut self, kind: Kind) {
+        *self.0.entry(kind.0).or_insert(0) += 1;
+    }
+
+    fn add_to(&mut self, layers: &mut Layers) {
+        for (kind, count) in self.0.drain() {
+            layers.count_in(kind, count);
+        }
+    }
+}
+
+/// Memory that a writer keeps for preparing batches.
+const PREPARED_KEPT_BYTES: usize = 1 << 20;
+
 /// Fewer entries in memory are never merged into the blocks; a large store waits for more.
 const MERGE_ENTRIES: u64 = 500_000;
 /// The same for loads: some hundreds of megabytes.
 const MERGE_ENTRIES_OF_LOAD: u64 = 3_000_000;
+
+/// Room that a load has for entries from the beginning.
+const ENTRIES_RESERVED: usize = if cfg!(test) { 1_000 } else { 3_000_000 };
 
 /// Pages that a step of a merge may add to the file, about.
 const PAGES_PER_MERGE_STEP: u64 = 300;
 
 /// Runs `work` in a write transaction on layers that are up to date; commits and publishes.
 ///
-/// `pages` is about what it may add to the file. Returns the transaction, or nothing if nothing was
-/// changed.
+/// `pages` is about what it may add to the file, which is lengthened first. Returns the
+/// transaction, or nothing if nothing was changed.
 fn transact(
     store: &Store,
-    pages: u64,
+    pages: Option<u64>,
     work: impl FnOnce(&mut RwTxn<'_>, &mut Layers) -> Result<(), StoreError>,
 ) -> Result<Option<usize>, StoreError> {
     let mut writing = store.writing();
@@ -243,7 +386,9 @@ fn transact(
     }
     let mut txn = store.env().write_txn()?;
     let transaction = txn.id();
-    store.extend(&mut writing, pages)?;
+    if let Some(pages) = pages {
+        store.extend(&mut writing, pages)?;
+    }
     store.catch_up(&txn, transaction - 1)?;
     let before = store.layers();
     let mut layers = Layers::clone(&before);

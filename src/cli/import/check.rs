@@ -3,10 +3,11 @@
 use std::io;
 
 use super::lines::{Chunk, Text};
-use crate::nostr::{Event, Kind, Verified, Verifier};
+use crate::mailbox::{Received, Receiver};
+use crate::nostr::{Event, Kind, Verifier};
 use crate::seq::Seq;
 use crate::session::{self, OwnNames};
-use crate::store::{Store, StoreError};
+use crate::store::{Prepared, Preparer, Store, StoreError};
 
 /// Whether signatures are checked; ids always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +47,8 @@ pub(super) struct Checked {
     pub(super) work: Work,
     /// Lines that were not blank.
     pub(super) read: u64,
-    /// Events that are valid and not known to be stored.
-    pub(super) events: Vec<Verified>,
+    /// Events that are valid and not known to be stored, ready to be stored.
+    pub(super) events: Prepared,
     /// Events whose id is in the store.
     pub(super) duplicate: u64,
     /// Lines that hold no valid event.
@@ -71,6 +72,9 @@ pub(super) struct Checker {
     /// Whether the store had nothing when the import began: then there is nothing to look up.
     is_first: bool,
     verifier: Verifier,
+    preparer: Preparer,
+    /// Where used [`Checked::events`] come back for their memory.
+    used: Receiver<Prepared>,
     signatures: Signatures,
     rejected: Rejected,
     names: OwnNames,
@@ -84,9 +88,22 @@ impl Checker {
         rejected: Rejected,
         names: OwnNames,
         line_bytes_max: usize,
+        used: Receiver<Prepared>,
     ) -> Self {
-        let (is_first, verifier) = (store.last_seq() == Seq::ZERO, Verifier::new());
-        Self { store, is_first, verifier, signatures, rejected, names, line_bytes_max }
+        let is_first = store.last_seq() == Seq::ZERO;
+        let keys = if signatures == Signatures::Checked { KEYS_MAX } else { 1 };
+        let (verifier, preparer) = (Verifier::with_keys(keys), Preparer::new(&store));
+        Self {
+            store,
+            is_first,
+            verifier,
+            preparer,
+            used,
+            signatures,
+            rejected,
+            names,
+            line_bytes_max,
+        }
     }
 
     /// Parses and verifies the lines of a chunk.
@@ -112,7 +129,12 @@ impl Checker {
             self.drop_stored(&mut parsed)?;
         }
         let duplicate = (before - parsed.len()) as u64;
-        let mut events = Vec::with_capacity(parsed.len());
+        let mut events = match self.used.try_recv() {
+            Received::Message(events) => events,
+            Received::Nothing | Received::Closed => Prepared::default(),
+        };
+        // A record is shorter than its line.
+        events.reserve(work.chunk.bytes.len(), parsed.len());
         for (line, text, event) in parsed {
             let result = match self.signatures {
                 Signatures::Checked => self.verifier.verify(event),
@@ -123,7 +145,7 @@ impl Checker {
                 Ok(event) if self.is_foreign_request(event.event()) => {
                     invalid.push((line, text, FOREIGN_REQUEST.to_owned()));
                 }
-                Ok(event) => events.push(event),
+                Ok(event) => self.preparer.add(&mut events, &event),
                 Err((_, error)) => invalid.push((line, text, error.to_string())),
             }
         }
@@ -159,12 +181,16 @@ impl Checker {
     }
 }
 
+/// Authors that a checker remembers: a file holds events of many.
+const KEYS_MAX: usize = 1 << 16;
+
 const FOREIGN_REQUEST: &str = "request to vanish from another relay (see relay.url)";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::import::lines::{Bounds, Chunks};
+    use crate::mailbox::mailbox;
     use crate::nostr::Keypair;
     use crate::store::{Durability, StoreOptions, Writer};
 
@@ -174,7 +200,9 @@ mod tests {
         Chunks::new(text.as_bytes(), bounds).fill(&mut chunk).expect("memory does not fail");
         let work = Work { order: 0, source: 0, chunk, broken: None };
         let names = OwnNames::Local(([127, 0, 0, 1], 7777).into());
-        let mut checker = Checker::new(store.clone(), signatures, Rejected::Kept, names, 1_000);
+        let (_, used) = mailbox(1);
+        let mut checker =
+            Checker::new(store.clone(), signatures, Rejected::Kept, names, 1_000, used);
         checker.check(work).expect("the store can be read")
     }
 
@@ -215,7 +243,8 @@ mod tests {
         let lines: Vec<u64> = trusted.faults.iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [4, 5, 7, 8], "only the wrong signature passes");
 
-        Writer::new(store.clone()).commit(&checked.events, 10).expect("a commit");
+        let mut writer = Writer::new(store.clone());
+        writer.commit_prepared(&[checked.events], 10).expect("a commit");
         let again = check(&store, Signatures::Checked, &text);
         assert_eq!((again.read, again.events.len(), again.duplicate), (7, 0, 2));
     }

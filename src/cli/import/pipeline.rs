@@ -3,7 +3,7 @@
 //! A reader takes an empty buffer, fills it with lines and passes it to the checkers; the caller
 //! takes checked chunks in order, commits their events in batches, and gives the buffers back. So
 //! the buffers bound everything that is under way: a slow disk holds up the reader, and nothing
-//! piles up between.
+//! piles up between. They are so many that the checkers have work while a batch is written.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,9 +21,8 @@ use super::lines::{Bounds, Chunk, Chunks};
 use super::source::Source;
 use super::summary::{Place, Summary};
 use crate::mailbox::{Received, Receiver, Sender, mailbox};
-use crate::nostr::Verified;
 use crate::session::OwnNames;
-use crate::store::{Outcome, Store, StoreError, Writer};
+use crate::store::{Outcome, Prepared, Store, StoreError, Writer};
 use crate::sys;
 
 /// What an import works with.
@@ -50,6 +49,7 @@ pub(super) fn run(
         options,
         writer: Writer::for_load(store.clone()),
         batch: Vec::new(),
+        batch_events: 0,
         batch_bytes: 0,
         batch_since: Instant::now(),
         summary: Summary {
@@ -74,6 +74,8 @@ pub(super) fn run(
 struct Line {
     reports: Receiver<Report>,
     empty: Sender<Vec<u8>>,
+    /// Takes back events that are committed.
+    used: Sender<Prepared>,
     /// Chunks that the reader has passed on.
     sent: Arc<AtomicU64>,
     /// Bytes taken from the sources.
@@ -100,13 +102,16 @@ impl Line {
         let buffers = checkers * BUFFERS_PER_CHECKER + BUFFERS_EXTRA;
         let (empty, empty_taker) = mailbox(buffers);
         for _ in 0..buffers {
-            let _ = empty.send(Vec::new());
+            // Room for what a read leaves over, too.
+            let _ = empty.send(Vec::with_capacity(READ_BYTES * 3 / 2));
         }
+        let (used, used_taker) = mailbox(buffers);
         let (work_sender, work) = mailbox(buffers);
         let (reporter, reports) = mailbox(buffers);
         let line = Self {
             reports,
             empty,
+            used,
             sent: Arc::default(),
             taken: Arc::default(),
             stop: Arc::default(),
@@ -128,6 +133,7 @@ impl Line {
                 options.rejected,
                 options.names.clone(),
                 LINE_BYTES_MAX,
+                used_taker.clone(),
             );
             let (work, alarm) = (work.clone(), Alarm(reporter.clone()));
             spawn(&format!("check-{number}"), move || check_all(&mut checker, &work, &alarm))?;
@@ -229,7 +235,8 @@ fn check_all(checker: &mut Checker, work: &Receiver<Work>, alarm: &Alarm) {
 struct Import<'i> {
     options: &'i Options<'i>,
     writer: Writer,
-    batch: Vec<Verified>,
+    batch: Vec<Prepared>,
+    batch_events: usize,
     batch_bytes: usize,
     /// When the first event came into the batch.
     batch_since: Instant,
@@ -260,16 +267,16 @@ impl Import<'_> {
                     return Err(Failure::failed("a thread of the import panicked"));
                 }
                 // A slow source: what has come is stored without waiting for a full batch.
-                Received::Nothing => self.commit()?,
+                Received::Nothing => self.commit(line)?,
             }
             while let Some(checked) = waiting.remove(&next) {
                 next += 1;
-                let buffer = self.take(*checked)?;
+                let buffer = self.take(*checked, line)?;
                 let _ = line.empty.send(buffer);
                 self.show(line);
             }
         }
-        self.commit()?;
+        self.commit(line)?;
         while self.writer.maintain(true)? {}
         self.notice_late_interrupt(line);
         Ok(())
@@ -287,7 +294,7 @@ impl Import<'_> {
     }
 
     /// Counts a chunk and puts its events into the batch; returns its buffer.
-    fn take(&mut self, checked: Checked) -> Result<Vec<u8>, Failure> {
+    fn take(&mut self, checked: Checked, line: &Line) -> Result<Vec<u8>, Failure> {
         let source = &self.options.sources[checked.work.source];
         let summary = &mut self.summary;
         summary.read += checked.read;
@@ -302,18 +309,15 @@ impl Import<'_> {
         self.reject
             .write_all(&checked.rejected)
             .map_err(|error| Failure::failed(format!("failed to write --reject: {error}")))?;
-        for event in checked.events {
-            if self.batch.is_empty() {
-                self.batch_since = Instant::now();
-            }
-            self.batch_bytes += event.event().memory_bytes();
-            self.batch.push(event);
-            if self.batch.len() >= BATCH_EVENTS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
-                self.commit()?;
-            }
+        if self.batch.is_empty() {
+            self.batch_since = Instant::now();
         }
-        if self.batch_since.elapsed() >= BATCH_AGE_MAX {
-            self.commit()?;
+        self.batch_events += checked.events.len();
+        self.batch_bytes += checked.events.size();
+        self.batch.push(checked.events);
+        let is_full = self.batch_events >= BATCH_EVENTS_MAX || self.batch_bytes >= BATCH_BYTES_MAX;
+        if is_full || self.batch_since.elapsed() >= BATCH_AGE_MAX {
+            self.commit(line)?;
         }
         let mut buffer = checked.work.chunk.bytes;
         buffer.clear();
@@ -323,11 +327,11 @@ impl Import<'_> {
     }
 
     /// Commits the batch and counts what became of it.
-    fn commit(&mut self) -> Result<(), Failure> {
+    fn commit(&mut self, line: &Line) -> Result<(), Failure> {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let committed = self.writer.commit(&self.batch, now())?;
+        let committed = self.writer.commit_prepared(&self.batch, now())?;
         for outcome in committed.outcomes {
             let summary = &mut self.summary;
             *match outcome {
@@ -340,8 +344,12 @@ impl Import<'_> {
                 Outcome::Ephemeral => &mut summary.ephemeral,
             } += 1;
         }
-        self.batch.clear();
-        self.batch_bytes = 0;
+        for mut events in self.batch.drain(..) {
+            events.clear(BUFFER_KEPT_BYTES);
+            // Those that nobody will need are dropped.
+            let _ = line.used.try_send(events);
+        }
+        (self.batch_events, self.batch_bytes) = (0, 0);
         while self.writer.maintain(false)? {}
         Ok(())
     }
@@ -367,14 +375,16 @@ const BUFFER_KEPT_BYTES: usize = 1 << 20;
 /// Chunks under way for each checker, so that none waits while another chunk takes long.
 const BUFFERS_PER_CHECKER: usize = 4;
 
-/// Chunks in the hands of the reader and of the commit.
-const BUFFERS_EXTRA: usize = 4;
+/// Chunks in the hands of the reader and of the commit, and those that wait for the commit to be
+/// written: some megabytes.
+const BUFFERS_EXTRA: usize = 28;
 
 /// Events of one commit: enough to make a sync cheap, little enough to lose at a crash.
 const BATCH_EVENTS_MAX: usize = 32_768;
 
-/// Bytes of events of one commit.
-const BATCH_BYTES_MAX: usize = 32 << 20;
+/// Bytes of records and entries of one commit: so little that its memory is soon used again, which
+/// costs less than memory that the system has to clear first.
+const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// A source that is silent for so long is not waited for to fill a batch.
 const BATCH_WAIT: Duration = Duration::from_millis(200);
