@@ -1,8 +1,9 @@
 //! `relay export`: writes events as JSON lines.
 //!
-//! A query finds newest first and holds what it found, so the time is cut: newest first into pages
-//! of so many events, oldest first into windows that are each turned around in memory and sized by
-//! how full the one before was. So memory is bounded wherever events are dense or sparse.
+//! Everything, oldest first, is rendered by all cores (`dump`). A query for something finds newest
+//! first and holds what it found, so the time is cut: newest first into pages of so many events,
+//! oldest first into windows that are each turned around in memory and sized by how full the one
+//! before was. So memory is bounded wherever events are dense or sparse.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -13,12 +14,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::arguments::Common;
+use super::dump::Dump;
 use super::exit::Failure;
 use super::matching::{Lines, UNLIMITED, Walk, everything, parse_filter, unexpired};
 use super::open::{now, open_existing};
 use super::output::{Progress, grouped, say, stdout};
 use crate::nostr::Filter;
-use crate::query;
+use crate::query::{self, Stretch};
 use crate::seq::Seq;
 use crate::store::Store;
 
@@ -99,6 +101,11 @@ fn filter_of(arguments: &Arguments) -> Filter {
     filter
 }
 
+/// Returns whether a filter asks for nothing but a time.
+fn is_everything(filter: &Filter) -> bool {
+    Filter { since: None, until: None, ..filter.clone() } == everything()
+}
+
 /// An export under way.
 struct Export<'e> {
     store: &'e Store,
@@ -125,11 +132,27 @@ impl<'e> Export<'e> {
             // A limit means the newest ones, and says how many there are to hold.
             self.read(&self.filter.clone(), usize::MAX)?;
             self.write_reversed()?;
+        } else if is_everything(&self.filter) {
+            self.dump()?;
         } else {
             self.oldest_first()?;
         }
         self.progress.clear();
         Ok(self.written)
+    }
+
+    fn dump(&mut self) -> Result<(), Failure> {
+        let stretch = Stretch {
+            since: self.filter.since.unwrap_or(0),
+            until: self.filter.until.unwrap_or(u64::MAX),
+        };
+        let dump = Dump { store: self.store, stretch, seq_max: self.seq_max, now: now() };
+        let Self { progress, written, .. } = self;
+        dump.run(self.out, &mut |lines| {
+            *written = lines;
+            progress.set(lines);
+            progress.describe(|| format!("{} events", grouped(lines)));
+        })
     }
 
     fn newest_first(&mut self) -> Result<(), Failure> {
@@ -405,8 +428,10 @@ mod tests {
         for mut times in rows {
             let newest = export(&times, "{}", true);
             let oldest = export(&times, "{}", false);
+            let oldest_notes = export(&times, "{\"kinds\":[1]}", false);
             times.sort_unstable();
             assert_eq!(oldest, times);
+            assert_eq!(oldest_notes, times);
             times.reverse();
             assert_eq!(newest, times);
         }

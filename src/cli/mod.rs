@@ -26,6 +26,7 @@ mod compact;
 mod completions;
 mod config;
 mod delete;
+mod dump;
 mod export;
 mod import;
 mod info;

@@ -26,6 +26,8 @@ mod explain;
 
 mod reconcile;
 
+mod stretch;
+
 #[cfg(test)]
 mod tests;
 
@@ -35,3 +37,4 @@ pub use self::explain::{PlanReport, PlanRow, explain};
 pub use self::find::find_all;
 pub use self::hll::Registers;
 pub use self::reconcile::{Progress, ReconcileLimits, Reconciliation};
+pub use self::stretch::{Place, Stretch, cut, place_of, visit};
