@@ -383,7 +383,7 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Connections in a row without progress after which a command gives up.
 const FAILURES_MAX: u32 = 5;
 const FAREWELL: Duration = Duration::from_secs(1);
-const LOOK_PERIOD: Duration = Duration::from_millis(200);
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
 /// Events that are handed over at once.
 const EVENTS_MAX: usize = 1_024;
 /// Bytes waiting to be sent above which no more events are read for sending.

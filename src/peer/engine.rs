@@ -3,7 +3,7 @@
 //! It holds the parts together and decides what each message is for. All of them are bounded: by
 //! what was asked for, and by holding back what would list more than is transferred.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::allowance::Allowance;
@@ -12,7 +12,7 @@ use super::identity::Identity;
 use super::live::Live;
 use super::outbox::{Outbox, Purpose, Refusal, purpose_of};
 use super::pages::Pages;
-use super::reconciling::{Course, Reconciling};
+use super::reconciling::{Course, Reconciling, Window};
 use super::terms::{Action, Asked, Counts, Direction, Fault, Moment, Span, Stage, Transfer};
 use super::upload::Upload;
 use crate::nostr::info::PeerInformation;
@@ -59,7 +59,12 @@ pub struct Engine {
     /// Whether the information document was asked for.
     has_asked: bool,
     gibberish: u32,
+    /// When the connection began, in milliseconds.
     connected: u64,
+    /// When both sides agreed the last time, in seconds since 1970.
+    agreed: u64,
+    /// When there was a connection the last time, in seconds since 1970.
+    left: u64,
 }
 
 impl Engine {
@@ -84,6 +89,8 @@ impl Engine {
             has_asked: false,
             gibberish: 0,
             connected: 0,
+            agreed: 0,
+            left: 0,
         }
     }
 
@@ -130,9 +137,8 @@ impl Engine {
             self.live.open(&self.filter, &mut self.outbox);
         }
         match &self.pages {
-            // Through pages, a store that was left in agreement is left to what comes.
             Some(pages) if pages.is_done() => self.begin_pages(),
-            Some(_) => {}
+            Some(_) => self.make_up(),
             None => self.reconciling.begin(&self.filter),
         }
         self.go_on();
@@ -140,6 +146,8 @@ impl Engine {
 
     /// Learns that the connection is gone.
     pub fn disconnected(&mut self) {
+        self.note_agreement();
+        self.left = self.outbox.now.secs;
         self.stage = Stage::Away;
         self.outbox.actions.clear();
         self.live.lost();
@@ -438,12 +446,36 @@ impl Engine {
         self.pages = Some(Pages::new(left, self.direction));
     }
 
+    /// Goes through pages once more: through those of the time since both sides agreed, and of
+    /// what is dated back. All of them each time would be the whole store of the peer.
     fn begin_pages(&mut self) {
-        let whole = [super::reconciling::Window::of(&self.filter)].into();
-        self.pages = Some(Pages::new(whole, self.direction));
+        let mut window = Window::of(&self.filter);
+        window.since = window.since.max(self.agreed.saturating_sub(DATED_BACK_SECS));
+        let left = if window.since <= window.until { [window].into() } else { VecDeque::new() };
+        self.pages = Some(Pages::new(left, self.direction));
+    }
+
+    /// Adds what came while there was no connection to the pages that are left.
+    fn make_up(&mut self) {
+        let since = self.left.saturating_sub(DATED_BACK_SECS);
+        let whole = Window::of(&self.filter);
+        let window = Window { since: whole.since.max(since), ..whole };
+        if let Some(pages) = &mut self.pages
+            && self.span == Span::Forever
+            && window.since <= window.until
+        {
+            pages.add(window);
+        }
+    }
+
+    fn note_agreement(&mut self) {
+        if self.stage == Stage::Following {
+            self.agreed = self.outbox.now.secs;
+        }
     }
 
     fn compare_again(&mut self) {
+        self.note_agreement();
         self.stage = Stage::Syncing;
         match &self.pages {
             Some(pages) if pages.is_done() => self.begin_pages(),
@@ -503,6 +535,8 @@ const NEGENTROPY: u16 = 77;
 const INFORM_AFTER: u64 = 1_000;
 /// Some of them are never met: they were there before.
 const CAME_MAX: usize = 500_000;
+/// Gift wraps are dated back by up to two days (NIP-59), clocks differ.
+const DATED_BACK_SECS: u64 = 3 * 86_400;
 const GIBBERISH_MAX: u32 = 100;
 const NOTICES_MAX: u32 = 100;
 const SHOWN_CHARACTERS: usize = 60;

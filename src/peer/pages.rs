@@ -55,6 +55,13 @@ impl Pages {
         Pages { left, direction, current: None, refusals: 0, silences: 0 }
     }
 
+    /// Goes through another time as well, unless it is to be gone through anyway.
+    pub(super) fn add(&mut self, window: Window) {
+        if !self.left.contains(&window) && self.left.len() < WINDOWS_MAX {
+            self.left.push_back(window);
+        }
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.left.is_empty() && self.current.is_none()
     }
@@ -243,4 +250,5 @@ const SURPLUS_MAX: u64 = 1_000;
 const CROWD_MIN: u64 = 50;
 const SILENCE_MAX: u64 = 30_000;
 const SILENCES_MAX: u32 = 3;
+const WINDOWS_MAX: usize = 64;
 const REFUSALS_MAX: u32 = 12;

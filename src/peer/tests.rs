@@ -392,3 +392,33 @@ fn what_comes_live_is_taken_and_what_is_new_here_is_given() {
     world.engine.offer([own.id], world.now);
     assert_eq!(world.engine.next_action(), Some(Action::Load(vec![own.id])));
 }
+
+#[test]
+fn what_comes_while_there_is_no_connection_is_made_up_for() {
+    for knows_reconciliation in [true, false] {
+        let mut random = fastrand::Rng::with_seed(5);
+        let temper = Temper { knows_reconciliation, answer_max: 60, ..GENTLE };
+        let theirs = events(&mut random, 0..500);
+        let mut world = World::new(temper, Events::new(), theirs, Direction::Down, Span::Forever);
+        let mut number = 10_000;
+        let mut publish = |world: &mut World| {
+            number += 1;
+            let event = note(number, world.now.secs);
+            world.peer.events.insert(event.id, event);
+        };
+        // Broken while there is still much to get, several times.
+        for _ in 0..3 {
+            assert_eq!(world.talk(&mut random, 150), None);
+            publish(&mut world);
+        }
+        assert_eq!(world.talk(&mut random, usize::MAX), Some(Action::InSync));
+        assert!(world.own.keys().eq(world.peer.events.keys()), "{knows_reconciliation}");
+        // Broken while following.
+        world.engine.disconnected();
+        publish(&mut world);
+        let pages = world.engine.counts().pages;
+        assert_eq!(world.talk(&mut random, usize::MAX), Some(Action::InSync));
+        assert!(world.own.keys().eq(world.peer.events.keys()), "{knows_reconciliation}");
+        assert!(world.engine.counts().pages <= pages + 2, "what was agreed on is not gone through");
+    }
+}

@@ -1,6 +1,6 @@
 //! Events to the peer: as many under way as it answers, each with its outcome.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
 use super::allowance::Allowance;
 use super::outbox::{Outbox, Refusal, refusal_of};
@@ -13,10 +13,12 @@ pub(super) struct Upload {
     waiting: VecDeque<EventId>,
     /// Events that are being read from the store.
     loading: usize,
-    /// Events that were sent, and when.
-    open: HashMap<EventId, u64>,
+    /// Events that were sent.
+    open: HashSet<EventId>,
     /// When an answer came last.
     heard: u64,
+    /// Whether an answer has come on this connection.
+    is_answering: bool,
     /// Events that the peer refuses, so that no later connection offers them again.
     refused: HashSet<EventId>,
     /// Answers in a row that asked for a proof of identity.
@@ -70,7 +72,7 @@ impl Upload {
             self.heard = outbox.now.millis;
         }
         outbox.counts.sent += 1;
-        self.open.insert(id, outbox.now.millis);
+        self.open.insert(id);
         outbox.actions.push_back(Action::Send(text));
     }
 
@@ -83,8 +85,11 @@ impl Upload {
         allowance: &mut Allowance,
         outbox: &mut Outbox,
     ) -> Option<Refusal> {
-        self.open.remove(&id)?;
+        if !self.open.remove(&id) {
+            return None;
+        }
         self.heard = outbox.now.millis;
+        self.is_answering = true;
         if is_accepted {
             match text.starts_with("duplicate:") {
                 true => outbox.counts.duplicate += 1,
@@ -123,9 +128,15 @@ impl Upload {
     }
 
     pub(super) fn tick(&mut self, outbox: &mut Outbox) {
-        if self.deadline().is_some_and(|at| at <= outbox.now.millis) {
-            outbox.fail(Fault::Silent("events that it was sent"));
+        if self.deadline().is_none_or(|at| at > outbox.now.millis) {
+            return;
         }
+        if !self.is_answering {
+            return outbox.fail(Fault::Silent("events that it was sent"));
+        }
+        // It answers others: these it passes over.
+        let ids: Vec<EventId> = self.open.drain().collect();
+        ids.into_iter().for_each(|id| self.refuse(id, "without an answer", outbox));
     }
 
     /// Returns when the peer has been silent for too long.
@@ -136,10 +147,11 @@ impl Upload {
     /// Notes that the connection is gone. What was not answered waits again.
     pub(super) fn lost(&mut self, outbox: &mut Outbox) {
         outbox.counts.sent = outbox.counts.sent.saturating_sub(self.open.len() as u64);
-        for (id, _) in self.open.drain() {
+        for id in self.open.drain() {
             self.waiting.push_front(id);
         }
         self.loading = 0;
+        self.is_answering = false;
     }
 
     /// Forgets what is to be sent: it is found out anew.

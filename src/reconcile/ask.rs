@@ -8,7 +8,7 @@
 
 use super::items::{Item, Items};
 use super::message::{Bound, INFINITY, Malformed, Mode, Reader, VERSION, Writer};
-use super::respond::{Failure, Frame, RESERVED_BYTES, write_split};
+use super::respond::{Failure, Frame, PARTS, RESERVED_BYTES, write_split};
 use super::sum::FINGERPRINT_BYTES;
 
 /// Ids that one side has and the other has not, as far as one message told.
@@ -30,7 +30,7 @@ pub struct Differences {
 pub fn begin<I: Items>(items: &mut I) -> Result<Vec<u8>, I::Error> {
     let mut writer = Writer::new();
     let count = items.count()?;
-    write_split(items, &mut writer, (0, count), &Bound::INFINITE)?;
+    write_split(items, &mut writer, (0, count), &Bound::INFINITE, FIRST_PARTS)?;
     Ok(writer.finish())
 }
 
@@ -63,6 +63,9 @@ pub fn go_on<I: Items>(
     };
     asker.run()
 }
+
+/// Ranges of the first message: few, because most often all is equal, and then it is the only one.
+const FIRST_PARTS: usize = 4;
 
 struct Asker<'a, 'm, I> {
     items: &'a mut I,
@@ -109,7 +112,8 @@ impl<I: Items> Asker<'_, '_, I> {
         let mark = self.writer.mark();
         let had_skipped = self.has_skipped;
         self.write_skip();
-        write_split(self.items, &mut self.writer, (lower, upper), bound).map_err(Failure::Items)?;
+        write_split(self.items, &mut self.writer, (lower, upper), bound, PARTS)
+            .map_err(Failure::Items)?;
         if self.writer.len() <= self.bytes_full {
             return Ok(Frame::Open);
         }

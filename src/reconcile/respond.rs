@@ -55,7 +55,7 @@ pub fn respond<I: Items>(
 /// Room for what ends a frame that is full.
 pub(super) const RESERVED_BYTES: usize = 200;
 /// Into how many ranges a range is split.
-const PARTS: usize = 16;
+pub(super) const PARTS: usize = 16;
 
 struct Responder<'r, 'm, I> {
     items: &'r mut I,
@@ -116,7 +116,8 @@ impl<I: Items> Responder<'_, '_, I> {
         let mark = self.writer.mark();
         let had_skipped = self.has_skipped;
         self.write_skip();
-        write_split(self.items, &mut self.writer, (lower, upper), bound).map_err(Failure::Items)?;
+        write_split(self.items, &mut self.writer, (lower, upper), bound, PARTS)
+            .map_err(Failure::Items)?;
         if self.writer.len() <= self.bytes_full {
             return Ok(Frame::Open);
         }
@@ -180,6 +181,7 @@ pub(super) fn write_split<I: Items>(
     writer: &mut Writer,
     (lower, upper): (usize, usize),
     bound: &Bound,
+    parts: usize,
 ) -> Result<(), I::Error> {
     let count = upper - lower;
     if count < 2 * PARTS {
@@ -189,8 +191,8 @@ pub(super) fn write_split<I: Items>(
         return Ok(());
     }
     let mut begin = lower;
-    for part in 0..PARTS {
-        let end = begin + count / PARTS + usize::from(part < count % PARTS);
+    for part in 0..parts {
+        let end = begin + count / parts + usize::from(part < count % parts);
         let sum = items.sum(begin, end)?;
         let part_bound = if end == upper {
             *bound

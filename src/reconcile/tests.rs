@@ -236,7 +236,7 @@ fn equal_sets_take_one_short_message_each_way() {
         answer
     });
     assert_eq!((found, rounds), (Differences::default(), 1));
-    assert!(bytes < 450, "{bytes} bytes");
+    assert!(bytes < 150, "{bytes} bytes");
 }
 
 #[test]

@@ -54,7 +54,8 @@ fn what_comes_to_one_relay_comes_to_the_other_both_ways() {
     running.signal(libc::SIGINT);
     let said = running.wait().code(130).json();
     assert_eq!(said["stored"], 21, "{said}");
-    assert_eq!(said["peers"][0]["accepted"], 21, "what came down is not sent back: {said}");
+    let sent = said["peers"][0]["sent"].as_u64().expect("a count");
+    assert!((20..=21).contains(&sent), "what came down is not sent back: {said}");
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! `relay sync`: two stores agree afterwards, whatever they had and whatever happens on the way.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::harness::event::{hex, unhex};
 use crate::harness::process::{relay_command, start, text};
 use crate::harness::proxy::{Proxy, Trouble};
+use crate::harness::script::scripted;
 use crate::harness::{Event, Finished, Relay, command, command_with_input, key, now, pick, seeded};
 
 const AT: u64 = 1_700_000_000;
@@ -327,7 +330,7 @@ fn equal_stores_say_so_in_a_few_bytes() {
     assert_eq!((&said["method"], &said["connections"]), (&json!("negentropy"), &json!(1)));
     assert_eq!(proxy.connections(), 1, "nothing else is asked");
     // With the upgrade and the challenge of NIP-42.
-    assert!(proxy.bytes() < 1_600, "{} bytes", proxy.bytes());
+    assert!(proxy.bytes() < 1_024, "{} bytes", proxy.bytes());
 }
 
 #[test]
@@ -370,4 +373,72 @@ fn the_report_for_machines_has_its_words() {
         }
     }
     assert!(said["seconds"].is_f64() && said["notes"] == Value::Array(Vec::new()), "{said}");
+}
+
+/// A relay whose reconciliations are those of the reference implementation.
+fn relay_of_another_make(events: Vec<Event>, frame: u64) -> String {
+    let taken = Mutex::new(events);
+    let open: Mutex<Vec<(Value, Negentropy<'static, NegentropyStorageVector>)>> = Mutex::default();
+    scripted(move |talk, message| {
+        let mut events = taken.lock().expect("no script panics");
+        let mut open = open.lock().expect("no script panics");
+        match message[0].as_str() {
+            Some("NEG-OPEN") => {
+                let mut storage = NegentropyStorageVector::new();
+                for event in events.iter() {
+                    let id = unhex(&event.id).try_into().expect("32 bytes");
+                    let id = Id::from_byte_array(id);
+                    storage.insert(event.created_at, id).expect("the storage is open");
+                }
+                storage.seal().expect("the storage was open");
+                let side = Negentropy::owned(storage, frame).expect("the frame is large enough");
+                open.push((message[1].clone(), side));
+                let (_, side) = open.last_mut().expect("just pushed");
+                let query = unhex(message[3].as_str().expect("a message"));
+                let answer = side.reconcile(&query).expect("a message of the protocol");
+                talk.say(&json!(["NEG-MSG", message[1], hex(&answer)]));
+            }
+            Some("NEG-MSG") => {
+                let side = open.iter_mut().find(|(name, _)| *name == message[1]);
+                let (_, side) = side.expect("an open reconciliation");
+                let query = unhex(message[2].as_str().expect("a message"));
+                let answer = side.reconcile(&query).expect("a message of the protocol");
+                talk.say(&json!(["NEG-MSG", message[1], hex(&answer)]));
+            }
+            Some("REQ") => {
+                let ids = message[2]["ids"].as_array().expect("a request by ids");
+                for event in events.iter().filter(|event| ids.contains(&json!(event.id))) {
+                    talk.say(&json!(["EVENT", message[1], event.json()]));
+                }
+                talk.say(&json!(["EOSE", message[1]]));
+            }
+            Some("EVENT") => {
+                let event = Event::from_json(&message[1]);
+                talk.say(&json!(["OK", event.id, true, ""]));
+                events.push(event);
+            }
+            _ => {}
+        }
+    })
+}
+
+#[test]
+fn a_relay_of_another_make_is_understood() {
+    let mut random = seeded("other make");
+    let notes = |from: u64, to: u64| -> Vec<Event> {
+        (from..to).map(|n| key(1).note(&format!("note {n}"), AT + n / 3)).collect()
+    };
+    for frame in [0, 4096] {
+        let (shared, ours, theirs) = (notes(0, 700), notes(700, 900), notes(900, 1_200));
+        let mine = store_of(&shared.iter().chain(&ours).collect::<Vec<_>>());
+        let mut others: Vec<Event> = shared.iter().chain(&theirs).cloned().collect();
+        random.shuffle(&mut others);
+        let url = relay_of_another_make(others, frame);
+        let done = sync(&mine, &url, &["--dir", "both"]).code(0);
+        assert_eq!(count(&done, "received", "stored"), 300);
+        assert_eq!(count(&done, "sent", "accepted"), 200);
+        assert_eq!(done.json()["method"], "negentropy");
+        let again = sync(&mine, &url, &["--dir", "both"]).code(0).json();
+        assert_eq!((&again["needed"], &again["had"]), (&json!(0), &json!(0)), "{again}");
+    }
 }

@@ -179,7 +179,9 @@ impl Summary {
                 elapsed(took),
                 grouped(rate(count, took)),
             );
-            self.received.render(&mut out);
+            if self.received.events > 0 || self.sent.events == 0 {
+                self.received.render(&mut out);
+            }
             if self.sent.events > 0 {
                 self.sent.render(&mut out);
             }
