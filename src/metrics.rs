@@ -49,6 +49,8 @@ pub struct CoreMetrics {
     pub events_sent_live_total: Counter,
     /// Times the ring lapped this core.
     pub lapped_total: Counter,
+    /// Connections given up because their clients did not read.
+    pub slow_readers_total: Counter,
     /// Times a socket was paused because verification or the writer was full.
     pub paused_total: Counter,
 }

@@ -101,6 +101,7 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         connections_max: size_of(settings.server.max_connections),
         message_bytes_max: size_of(limits.max_message_bytes),
         outbound_bytes_max: size_of(limits.outbound_bytes_max),
+        outbound_total_bytes_max: size_of(limits.outbound_total_bytes_max),
         compression: settings.server.compression,
         session: session(settings)?,
         query: QueryLimits { default_limit: limits.default_limit, max_limit: limits.max_limit },

@@ -287,6 +287,11 @@ settings! {
         /// change holds for connections that are opened later.
         #[key(unit = "bytes", range = Range::Integers(65_536, 4_294_967_296), reload = Yes)]
         outbound_bytes_max: u64 = 33_554_432;
+
+        /// About how many bytes wait for all slow readers together, beside half a megabyte for
+        /// each; beyond that those who have most are disconnected.
+        #[key(unit = "bytes", range = Range::Integers(1_048_576, 1_099_511_627_776), reload = Yes)]
+        outbound_total_bytes_max: u64 = 1_073_741_824;
     }
 
     /// How much may come from one address, or one network of IPv6 (/64): so much in a second (s),

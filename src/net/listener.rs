@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tungstenite::protocol::frame::coding::CloseCode;
 
+use super::backlog::Backlog;
 use super::extension::Encoding;
 use super::http::{self, Guest, RequestHead, Site, StageOptions, Upgraded};
 use super::outbound::{Outbound, OutboundLimits};
@@ -130,6 +131,8 @@ pub struct NetOptions {
     pub encoding: Encoding,
     /// The connections there is room for, shared by all cores.
     pub places: Arc<Places>,
+    /// What may wait for slow readers, shared by all cores.
+    pub backlog: Arc<Backlog>,
 }
 
 /// How many connections there may be and are, over all cores.
@@ -335,7 +338,10 @@ async fn receive(local: Rc<Local>, arrival: Arrival) -> Option<Upgraded> {
 }
 
 fn converse(local: Rc<Local>, upgraded: Upgraded) -> Connection {
-    let outbound = Outbound::new(local.options.borrow().outbound, upgraded.encoding);
+    let outbound = {
+        let options = local.options.borrow();
+        Outbound::sharing(options.outbound, upgraded.encoding, &options.backlog)
+    };
     let info = ConnectionInfo { request: upgraded.request, pass: upgraded.pass };
     let conversation = (local.accept)(info, outbound.clone());
     if local.is_stopping.get() {

@@ -11,6 +11,7 @@
 //! upgrades, `extension` agrees on compression, `websocket` is the life of a connection, `frame` its
 //! grammar, `outbound` its way back, `client` what this side opens.
 
+mod backlog;
 mod client;
 mod extension;
 mod frame;
@@ -23,6 +24,7 @@ mod websocket;
 #[cfg(test)]
 mod testing;
 
+pub use backlog::Backlog;
 pub use client::{
     Address, Client, ClientEnding, ClientOptions, ConnectError, Network, Reading, Roots, Route,
     Routes, connect, fetch,

@@ -5,7 +5,8 @@
 //! touches a socket: whoever pushes stirs the connection's task, which writes once for all that was
 //! pushed. The queue is bounded twice: past the high-water mark the connection counts as congested and
 //! producers should park until [`Conversation::drained`](super::Conversation::drained); past the
-//! maximum it is dropped as a slow reader. An empty queue owns no memory.
+//! maximum it is dropped as a slow reader, and so it is when all queues together hold too much, or
+//! when nothing was written of it for long. An empty queue owns no memory.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,12 +14,14 @@ use std::io::{self, IoSlice};
 use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use hyper::body::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 use tungstenite::protocol::frame::coding::{CloseCode, Control};
 
+use super::backlog::{Backlog, Room, Share};
 use super::extension::Encoding;
 use super::frame;
 
@@ -50,6 +53,10 @@ struct Queue {
     standing: Standing,
     is_congested: bool,
     is_reading: bool,
+    /// Periods in a row at whose end something waited, and nothing was written in between.
+    still_periods: u8,
+    /// What it holds beyond the high-water mark, as a part of what all queues hold.
+    share: Share,
     /// Something was asked for since the task last looked.
     is_stirred: bool,
     /// Set while the task sleeps, so that a burst of pushes wakes it once.
@@ -69,7 +76,21 @@ pub(crate) enum Standing {
 }
 
 impl Outbound {
+    #[cfg(test)]
     pub(crate) fn new(limits: OutboundLimits, encoding: Encoding) -> Self {
+        Outbound::with_share(limits, encoding, Share::default())
+    }
+
+    /// Returns the way to a connection whose queue is one of many.
+    pub(crate) fn sharing(
+        limits: OutboundLimits,
+        encoding: Encoding,
+        backlog: &Arc<Backlog>,
+    ) -> Self {
+        Outbound::with_share(limits, encoding, Share::of(backlog))
+    }
+
+    fn with_share(limits: OutboundLimits, encoding: Encoding, share: Share) -> Self {
         Outbound(Rc::new(RefCell::new(Queue {
             limits,
             encoding,
@@ -79,6 +100,8 @@ impl Outbound {
             standing: Standing::Open,
             is_congested: false,
             is_reading: true,
+            still_periods: 0,
+            share,
             is_stirred: false,
             waker: None,
         })))
@@ -241,6 +264,15 @@ impl Outbound {
         is_drained
     }
 
+    /// Ends a period; returns whether something has waited for a whole one and nothing was written.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let mut queue = self.0.borrow_mut();
+        // What waits at the end of the first may have come this very moment.
+        let is_waiting = queue.queued_bytes > 0;
+        queue.still_periods = if is_waiting { queue.still_periods.saturating_add(1) } else { 0 };
+        queue.still_periods > 1
+    }
+
     /// Writes until the queue is empty (ready) or the stream takes no more (pending).
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &self,
@@ -294,7 +326,14 @@ impl Queue {
         if self.queued_bytes > self.limits.bytes_max {
             return self.end(Standing::Overflowed);
         }
+        if self.is_congested && self.follow_share() == Room::None {
+            return self.end(Standing::Overflowed);
+        }
         self.stir();
+    }
+
+    fn follow_share(&mut self) -> Room {
+        self.share.resize(self.queued_bytes.saturating_sub(self.limits.bytes_high))
     }
 
     fn end(&mut self, standing: Standing) {
@@ -304,6 +343,7 @@ impl Queue {
         self.chunks = VecDeque::new();
         self.open = Vec::new();
         self.queued_bytes = 0;
+        self.follow_share();
         self.stir();
     }
 
@@ -334,6 +374,10 @@ impl Queue {
 
     fn advance(&mut self, written: usize) {
         self.queued_bytes -= written;
+        self.still_periods = 0;
+        if self.is_congested {
+            self.follow_share();
+        }
         if self.queued_bytes == 0 {
             self.chunks = VecDeque::new();
             self.open = Vec::new();
@@ -375,7 +419,6 @@ const _: () = assert!(SHARE_BYTES_MIN <= OPEN_BYTES_MAX, "a shared chunk may be 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{
-    CloseCode, Conversation, Encoding, Ending, Flow, Gate, NetOptions, Outbound, OutboundLimits,
-    Pass, Places, Refusal, RequestHead, Response, Site, Trust,
+    Backlog, CloseCode, Conversation, Encoding, Ending, Flow, Gate, NetOptions, Outbound,
+    OutboundLimits, Pass, Places, Refusal, RequestHead, Response, Site, Trust,
 };
 
 /// Returns the seed of a random test: `SEED` of the environment, or a random one.
@@ -58,6 +58,7 @@ pub(super) fn options() -> NetOptions {
         close_deadline: DEADLINE,
         encoding: Encoding::Deflate,
         places: Arc::new(Places::new(100)),
+        backlog: Arc::new(Backlog::new(usize::MAX)),
     }
 }
 

@@ -68,7 +68,8 @@ pub enum Ending {
     Relay,
     /// The client broke the websocket protocol or a limit of it.
     Violation,
-    /// More bytes waited for the client than `bytes_max`.
+    /// More bytes waited for the client than `bytes_max`, or too many for all clients together, or
+    /// it took nothing of what waited for a ping period.
     SlowReader,
     /// Nothing came from the client for three ping periods.
     Silent,
@@ -211,8 +212,11 @@ impl Connection {
         ControlFlow::Continue(())
     }
 
-    /// Pings a peer that was silent for a period, gives one up that stays silent.
+    /// Gives up a peer that takes nothing, pings one that was silent for a period, gives one up that stays silent.
     fn period_over(&mut self) -> ControlFlow<Ending> {
+        if self.outbound.is_stuck() {
+            return ControlFlow::Break(Ending::SlowReader);
+        }
         match self.silence.period_over(self.outbound.is_reading()) {
             Remedy::Nothing => {}
             Remedy::Ping => self.outbound.push_control(Control::Ping, &[]),
@@ -412,14 +416,15 @@ const SILENT_PERIODS_MAX: u8 = 3;
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::sync::Arc;
     use std::time::Duration;
 
     use tungstenite::Message;
 
-    use super::super::OutboundLimits;
     use super::super::testing::{
         Client, Order, TestRelay, Told, client_frame, options, text_frame, upgrade_request,
     };
+    use super::super::{Backlog, OutboundLimits};
     use super::*;
 
     const MASK: [u8; 4] = [0xde, 0xad, 0xbe, 0xef];
@@ -668,6 +673,47 @@ mod tests {
         assert_eq!(ending, Told::Closed(Ending::SlowReader));
         fast.send(text_frame("unharmed"));
         assert_eq!(fast.text(), "unharmed");
+    }
+
+    #[test]
+    fn who_takes_nothing_of_what_waits_is_given_up_after_a_while() {
+        let outbound = OutboundLimits { bytes_high: 1 << 20, bytes_low: 0, bytes_max: 1 << 30 };
+        let ping_period = Duration::from_millis(300);
+        let relay = TestRelay::start(NetOptions { outbound, ping_period, ..options() });
+        let mut slow = relay.client();
+        for _ in 0..64 {
+            relay.order(Order::PushMebibyte);
+        }
+        // It is not silent; it only does not read.
+        let ending = loop {
+            slow.send(text_frame("x"));
+            let told = relay.told.recv_timeout(Duration::from_millis(50));
+            if let Ok(Told::Closed(ending)) = told {
+                break ending;
+            }
+        };
+        assert_eq!(ending, Ending::SlowReader);
+    }
+
+    #[test]
+    fn when_all_have_too_much_waiting_the_one_who_grows_is_dropped() {
+        let outbound = OutboundLimits { bytes_high: 1 << 20, bytes_low: 0, bytes_max: 1 << 30 };
+        let backlog = Arc::new(Backlog::new(16 << 20));
+        let relay =
+            TestRelay::start(NetOptions { outbound, backlog: Arc::clone(&backlog), ..options() });
+        let _slow = relay.client();
+        for _ in 0..64 {
+            relay.order(Order::PushMebibyte);
+        }
+        let ending = loop {
+            // The kernel takes the first megabytes.
+            match relay.next_told() {
+                Told::Closed(ending) => break ending,
+                told => assert_eq!(told, Told::Drained),
+            }
+        };
+        assert_eq!(ending, Ending::SlowReader);
+        assert_eq!(backlog.bytes(), 0);
     }
 
     #[test]

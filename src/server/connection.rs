@@ -186,7 +186,7 @@ impl Conversation for Talk {
         self.core.resume_queries(&self.connection);
     }
 
-    fn closed(&mut self, _ending: Ending) {
+    fn closed(&mut self, ending: Ending) {
         let open: Vec<u32> = {
             let session = self.connection.session.borrow();
             session.subscriptions().iter().map(|subscription| subscription.number).collect()
@@ -196,6 +196,7 @@ impl Conversation for Talk {
         }
         self.core.connections.borrow_mut().remove(self.connection.key);
         self.core.metrics.connections_closed_total.add(1);
+        self.core.metrics.slow_readers_total.add(u64::from(ending == Ending::SlowReader));
     }
 }
 

@@ -24,7 +24,7 @@ use arc_swap::ArcSwap;
 
 use super::core::{Core, Inboxes, Message};
 use super::settings::{Compression, LiveSettings};
-use crate::net::{Encoding, NetOptions, OutboundLimits, Places};
+use crate::net::{Backlog, Encoding, NetOptions, OutboundLimits, Places};
 use crate::session::OwnNames;
 use crate::sys;
 
@@ -34,13 +34,15 @@ pub(super) struct InForce {
     /// Where the relay listens, which is one of its names.
     address: SocketAddr,
     places: Arc<Places>,
+    backlog: Arc<Backlog>,
 }
 
 impl InForce {
     /// Puts the first settings into force.
     pub(super) fn new(settings: LiveSettings, address: SocketAddr) -> InForce {
         let places = Arc::new(Places::new(connections_max(settings.connections_max)));
-        InForce { current: ArcSwap::from(settle(settings, address)), address, places }
+        let backlog = Arc::new(Backlog::new(settings.outbound_total_bytes_max));
+        InForce { current: ArcSwap::from(settle(settings, address)), address, places, backlog }
     }
 
     /// Returns the settings in force.
@@ -51,6 +53,7 @@ impl InForce {
     /// Puts other settings into force, and has every core told.
     pub(super) fn replace(&self, mut settings: LiveSettings, cores: &Inboxes) {
         self.places.resize(connections_max(settings.connections_max));
+        self.backlog.resize(settings.outbound_total_bytes_max);
         keep_web(&self.load(), &mut settings);
         let settings = settle(settings, self.address);
         self.current.store(Arc::clone(&settings));
@@ -74,6 +77,7 @@ impl InForce {
                 Compression::Live | Compression::All => Encoding::Deflate,
             },
             places: Arc::clone(&self.places),
+            backlog: Arc::clone(&self.backlog),
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct LiveSettings {
     pub message_bytes_max: usize,
     /// How many bytes may wait for one client before it is dropped as a slow reader.
     pub outbound_bytes_max: usize,
+    /// About how many bytes may wait for all slow readers together.
+    pub outbound_total_bytes_max: usize,
     /// Which messages are compressed for clients that offer it.
     pub compression: Compression,
     /// What a session is held to.

@@ -327,6 +327,7 @@ impl House {
             connections_max: 10,
             message_bytes_max: 100_000,
             outbound_bytes_max: 1 << 30,
+            outbound_total_bytes_max: usize::MAX,
             compression: Compression::All,
             session,
             query: QueryLimits { default_limit: 10_000, max_limit: 10_000 },
