@@ -9,7 +9,7 @@
 //! | 5 the running relay; its peers | [`server`]: one core a CPU, the work pool, the keeper, start and stop; [`peer`]: this relay as a client of others |
 //! | 4 one conversation; transport | [`session`]: a state machine without I/O; [`net`]: sockets without Nostr |
 //! | 3 work that joins the halls | [`query`]: filters to events; [`ingest`]: verified events to committed ones |
-//! | 2 halls | [`store`]: log, overlay, blocks; [`policy`]: quotas, decisions; [`fanout`]: the ring, subscriptions by what they ask for |
+//! | 2 halls | [`store`]: log, overlay, blocks; [`policy`]: quotas, who may write and read what; [`fanout`]: the ring, subscriptions by what they ask for |
 //! | 1 the protocol's nouns | [`nostr`]: events, filters, messages; [`reconcile`]: NIP-77; both pure |
 //! | 0 ground | [`limits`] [`address`] [`clock`] [`deflate`] [`hex`] [`seq`] [`mailbox`] [`metrics`] [`sys`] |
 //!

@@ -9,7 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
 use super::{
-    check, compact, completions, config, delete, export, import, info, scan, serve, stream, sync,
+    check, compact, completions, config, delete, export, import, info, key, scan, serve, stream,
+    sync,
 };
 use crate::config::load::CONFIG_VARIABLE;
 use crate::config::{Config, Flag, Sources, load};
@@ -63,6 +64,7 @@ impl Arguments {
             Command::Compact(arguments) => compact::run(common, &arguments),
             Command::Check(arguments) => check::run(common, &arguments),
             Command::Config(arguments) => config::run(common, &arguments),
+            Command::Key(arguments) => key::run(common, &arguments),
             Command::Completions(arguments) => completions::run(&arguments),
         }
     }
@@ -163,6 +165,7 @@ enum Command {
     Compact(compact::Arguments),
     Check(check::Arguments),
     Config(config::Arguments),
+    Key(key::Arguments),
     Completions(completions::Arguments),
 }
 

@@ -19,6 +19,7 @@ mod quotas;
 mod range;
 mod reload;
 mod rules;
+mod secret;
 mod watchdog;
 
 mod check;
@@ -30,6 +31,7 @@ mod dump;
 mod export;
 mod import;
 mod info;
+mod key;
 mod scan;
 mod serve;
 mod stream;

@@ -1,6 +1,7 @@
 //! `relay serve`: runs the relay.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -12,11 +13,13 @@ use super::output::{grouped, say};
 use super::quotas;
 use super::reload::Reloads;
 use super::rules::{retention, write_rules};
+use super::secret::own_keys;
 use super::watchdog;
 use crate::config::{Flag, Settings};
-use crate::nostr::PublicKey;
+use crate::nostr::{Keypair, PublicKey};
+use crate::policy::{Invites, MembershipRules};
 use crate::query::{QueryLimits, ReconcileLimits};
-use crate::server::{About, LiveSettings, Server, ServerError, ServerSettings};
+use crate::server::{About, LiveSettings, MembershipSettings, Server, ServerError, ServerSettings};
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
     WorkLimits,
@@ -87,9 +90,12 @@ fn introduce(store: &Store, address: SocketAddr) -> Result<(), Failure> {
 ///
 /// If a file that a key names cannot be used.
 pub fn options(settings: &Settings) -> Result<ServerSettings, Failure> {
+    let keys = own_keys(settings)?.map(Arc::new);
     Ok(ServerSettings {
         listen: settings.server.listen,
         cores: (settings.server.threads > 0).then(|| size_of(settings.server.threads)),
+        membership: keys.as_deref().and_then(|keys| membership(settings, keys)),
+        keys,
         live: live(settings)?,
     })
 }
@@ -111,6 +117,27 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         proxies: quotas::proxies(settings),
         retention: retention(settings),
     })
+}
+
+fn membership(settings: &Settings, keys: &Keypair) -> Option<MembershipSettings> {
+    let membership = &settings.membership;
+    let rules = MembershipRules {
+        own_key: keys.public_key(),
+        operator: operator(settings),
+        writes: membership.writes,
+        reads: membership.reads,
+        invites: if membership.members_invite { Invites::OnRequest } else { Invites::ByOperator },
+        open_kinds: kinds(&membership.open_kinds).collect(),
+    };
+    membership.enabled.then(|| MembershipSettings {
+        rules,
+        codes: membership.codes.clone().into(),
+        invite_secs: membership.invite_secs,
+    })
+}
+
+fn operator(settings: &Settings) -> Option<PublicKey> {
+    settings.relay.pubkey.as_deref().and_then(|text| PublicKey::from_hex(text.as_bytes()))
 }
 
 fn session(settings: &Settings) -> Result<SessionLimits, Failure> {
@@ -174,7 +201,7 @@ fn about(settings: &Settings) -> About {
         description: Some(relay.description.clone()).filter(|text| !text.is_empty()),
         icon: relay.icon.clone(),
         banner: relay.banner.clone(),
-        pubkey: relay.pubkey.as_deref().and_then(|text| PublicKey::from_hex(text.as_bytes())),
+        pubkey: operator(settings),
         contact: relay.contact.clone(),
     }
 }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::conflict::conflicts;
 use super::error::{ConfigError, Problem};
 use super::key::{Key, Range, Reload};
 use super::load::{Config, Origin};
-use super::settings::{KEYS, Settings, conflicts};
+use super::settings::{KEYS, Settings};
 
 /// One key whose value changed.
 #[derive(Debug)]

@@ -52,6 +52,10 @@ pub(super) const TAGS: Range = Range::ListOf(&Range::Form {
     accepts: |text| !text.is_empty() && !text.starts_with('='),
 });
 
+pub(super) const CIRCLE: Range = Range::OneOf(&["everyone", "members"]);
+
+pub(super) const CODES: Range = Range::ListOf(&Range::Characters(4, 200));
+
 pub(super) const WORDS: Range = Range::ListOf(&Range::Characters(1, 200));
 
 pub(super) const BYTES_BY_KIND: Range = Range::ListOf(&Range::Form {

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::conflict::conflicts;
 use super::error::{ConfigError, Problem};
 use super::key::{Key, Range, Raw};
 use super::nearest::nearest;
-use super::settings::{self, KEYS, SECTIONS, Settings};
+use super::settings::{KEYS, SECTIONS, Settings};
 
 /// What the configuration is read from.
 #[derive(Debug)]
@@ -228,7 +229,7 @@ impl Loader {
     }
 
     fn find_conflicts(&mut self) {
-        for conflict in settings::conflicts(&self.settings) {
+        for conflict in conflicts(&self.settings) {
             let origin = match self.origin_of(conflict.key) {
                 Origin::Default => self.origin_of(conflict.other),
                 origin => origin,

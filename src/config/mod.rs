@@ -16,6 +16,7 @@ pub mod key;
 pub mod load;
 pub mod write;
 
+mod conflict;
 mod forms;
 mod nearest;
 mod value;

@@ -2,17 +2,19 @@
 //! and `relay config show` follow.
 //!
 //! A key has its doc, unit, range, whether it reloads, type and default here and nowhere else.
-//! Relations between keys are at the end, in `conflicts`. How a layer is read is not said here.
+//! Relations between keys are in `conflict`. How a layer is read is not said here.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::forms::{
-    ADDRESS_RANGES, AGE_BY_KIND, BYTES_BY_KIND, KIND_RANGES, KINDS, LISTEN_ADDRESS, PROXY,
-    PUBLIC_KEY, PUBLIC_KEYS, RATE, RELAY_URLS, RETENTION, TAGS, WEB_ADDRESS, WORDS, WORK_BY_KIND,
+    ADDRESS_RANGES, AGE_BY_KIND, BYTES_BY_KIND, CIRCLE, CODES, KIND_RANGES, KINDS, LISTEN_ADDRESS,
+    PROXY, PUBLIC_KEY, PUBLIC_KEYS, RATE, RELAY_URLS, RETENTION, TAGS, WEB_ADDRESS, WORDS,
+    WORK_BY_KIND,
 };
 use super::key::{Key, Range, Raw, Reload, Section, settings};
 use super::value::{RateLimit, Value, words};
+use crate::policy::Circle;
 use crate::server::{Compression, Naming};
 use crate::store::Durability;
 
@@ -40,6 +42,13 @@ settings! {
             example = "\"79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798\"")]
         pubkey: Option<String> = None;
 
+        /// File with the relay's own secret key, in hexadecimal or as nsec1..., which nobody but its
+        /// owner can read; `relay key generate` makes one. The relay signs with it what it has to
+        /// say itself; its public key is `self` in the document. Absent: the relay has no key.
+        #[key(unit = "", range = Range::Characters(1, 4_096), reload = No,
+            example = "\"/etc/relay/secret.key\"")]
+        secret_key_file: Option<PathBuf> = None;
+
         /// How to reach the operator, such as a mailto: or https: address. Absent: not said.
         #[key(unit = "", range = Range::Characters(1, 500), reload = Yes,
             example = "\"mailto:operator@example.org\"")]
@@ -54,6 +63,40 @@ settings! {
         #[key(unit = "", range = WEB_ADDRESS, reload = Yes,
             example = "\"https://example.org/banner.png\"")]
         banner: Option<String> = None;
+    }
+
+    /// Who belongs to the relay (NIP-43). Members are let in by invitations (`relay invite`, or a
+    /// member's client asks for one) and kept in a list that everybody can read.
+    [membership] MembershipSettings {
+        /// Whether the relay has members. It needs a key for that (relay.secret_key_file). Whoever
+        /// relay.pubkey names is a member in any case.
+        #[key(unit = "", range = Range::Truth, reload = No)]
+        enabled: bool = false;
+
+        /// Whose events are taken. "members": those of members, and gift wraps from or for them.
+        #[key(unit = "", range = CIRCLE, reload = No)]
+        writes: Circle = Circle::Members;
+
+        /// Who may read. "members": only they, once they have proven who they are (NIP-42).
+        #[key(unit = "", range = CIRCLE, reload = No)]
+        reads: Circle = Circle::Everyone;
+
+        /// Kinds that are taken from everybody, though only members may write.
+        #[key(unit = "", range = KINDS, reload = No)]
+        open_kinds: Vec<u64> = Vec::new();
+
+        /// Codes by which anybody may join, any number of times, until they are removed here.
+        #[key(unit = "", range = CODES, reload = No, example = "[\"friends of the house\"]")]
+        codes: Vec<String> = Vec::new();
+
+        /// Whether every member that asks gets invitations, each for one person. Otherwise they
+        /// come from `relay invite` alone.
+        #[key(unit = "", range = Range::Truth, reload = No)]
+        members_invite: bool = true;
+
+        /// How long an invitation is good that a member has asked for.
+        #[key(unit = "seconds", range = Range::Integers(60, 315_360_000), reload = No)]
+        invite_secs: u64 = 604_800;
     }
 
     /// Where events are kept.
@@ -492,6 +535,8 @@ settings! {
     }
 }
 
+words! { Circle { "everyone" => Circle::Everyone, "members" => Circle::Members } }
+
 words! { Durability { "sync" => Durability::Sync, "lazy" => Durability::Lazy } }
 
 words! {
@@ -523,54 +568,6 @@ words! {
         "debug" => Level::Debug,
         "trace" => Level::Trace,
     }
-}
-
-/// Two keys whose values exclude each other.
-pub(super) struct Conflict {
-    /// Full name of the key that the error is reported at.
-    pub(super) key: &'static str,
-    /// Full name of the key that excludes the value.
-    pub(super) other: &'static str,
-    /// What is wrong, fitting after the key's name.
-    pub(super) text: String,
-}
-
-/// Returns every pair of settings that cannot hold together.
-pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
-    let limits = &settings.limits;
-    let mut found = Vec::new();
-    if limits.default_limit > limits.max_limit {
-        found.push(Conflict {
-            key: "limits.default_limit",
-            other: "limits.max_limit",
-            text: format!(
-                "expected at most limits.max_limit ({}), found {}",
-                limits.max_limit, limits.default_limit
-            ),
-        });
-    }
-    if limits.outbound_bytes_max < limits.max_message_bytes {
-        found.push(Conflict {
-            key: "limits.outbound_bytes_max",
-            other: "limits.max_message_bytes",
-            text: format!(
-                "expected at least limits.max_message_bytes ({}), found {}",
-                limits.max_message_bytes, limits.outbound_bytes_max
-            ),
-        });
-    }
-    let guard = &settings.guard;
-    if guard.max_ban_secs < guard.ban_secs {
-        found.push(Conflict {
-            key: "guard.max_ban_secs",
-            other: "guard.ban_secs",
-            text: format!(
-                "expected at least guard.ban_secs ({}), found {}",
-                guard.ban_secs, guard.max_ban_secs
-            ),
-        });
-    }
-    found
 }
 
 /// A rate that the table itself says.

@@ -4,9 +4,11 @@
 //! [`Admitted`] -> [`Outcome`](crate::store::Outcome), one constructor each (I2).
 
 mod admit;
+mod witness;
 mod writer;
 
 pub use self::admit::Admitted;
+pub use self::witness::{Witness, Witnessed};
 pub use self::writer::{
     Full, Replies, Reply, ReplyTo, Submission, WriterHandle, WriterThread, spawn,
 };

@@ -2,8 +2,9 @@
 //! producer.
 //!
 //! What queued while the last batch was being committed is the next batch. After the commit
-//! returned, and never before (I3), the batch goes to the ring in commit order and then the
-//! replies go to the cores; so whoever reads its OK and asks finds the event.
+//! returned, and never before (I3), the batch is shown to the witness, if there is one, goes to the
+//! ring in commit order, and then the replies go to the cores; so whoever reads its OK and asks
+//! finds the event, and everything that follows from it.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -12,12 +13,13 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::admit::Admitted;
+use super::witness::{Witness, Witnessed};
 use crate::clock::Clock;
 use crate::fanout::{Producer, Published};
 use crate::mailbox;
 use crate::nostr::{EventId, Kind, Prefix, Reject, Verified};
 use crate::seq::Seq;
-use crate::store::{Outcome, Store, StoreError, Writer};
+use crate::store::{Committed, Outcome, Store, StoreError, Writer};
 
 /// Where the answer to a submission goes; the writer only passes it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +164,7 @@ const ERASE_SECS_MAX: u64 = 60;
 /// Expired events buried at once.
 const EXPIRE_MAX: usize = 1_000;
 
-/// Starts the writer thread of a store.
+/// Starts the writer thread of a store; `witness` is who sees each commit first, if anybody does.
 ///
 /// # Errors
 ///
@@ -171,6 +173,7 @@ pub fn spawn(
     store: Store,
     ring: Producer,
     replies: Box<dyn Replies>,
+    witness: Option<Box<dyn Witness>>,
     clock: Clock,
 ) -> std::io::Result<WriterThread> {
     let (mailbox, inbox) = bounded(MAILBOX_MAX);
@@ -182,6 +185,7 @@ pub fn spawn(
         store,
         ring,
         replies,
+        witness,
         clock,
         expired_at: 0,
         erase_at: has_requests.then_some(0),
@@ -196,6 +200,7 @@ struct State {
     writer: Writer,
     ring: Producer,
     replies: Box<dyn Replies>,
+    witness: Option<Box<dyn Witness>>,
     clock: Clock,
     /// The newest event that was given to the ring.
     published: Seq,
@@ -244,6 +249,7 @@ impl State {
         let outcomes = match self.writer.commit(&events, now) {
             Ok(committed) => {
                 self.publish_foreign(committed.before);
+                self.publish(events, &committed);
                 Ok(committed.outcomes)
             }
             Err(error) => {
@@ -251,9 +257,6 @@ impl State {
                 Err(reject_of(&error))
             }
         };
-        if let Ok(outcomes) = &outcomes {
-            self.publish(events, outcomes);
-        }
         let outcome_at = |place: usize| match &outcomes {
             Ok(outcomes) => Ok(outcomes[place]),
             Err(reject) => Err(reject.clone()),
@@ -268,14 +271,17 @@ impl State {
             tracing::error!(%error, "events could not be removed");
             0
         });
+        if buried > 0 {
+            self.witness(&[], &burial.seqs);
+        }
         // Who has asked may be gone.
         let _ = burial.done.try_send(buried);
     }
 
-    /// Gives the stored and ephemeral events of a batch to the ring, in order.
-    fn publish(&mut self, events: Vec<Verified>, outcomes: &[Outcome]) {
+    /// Gives the stored and ephemeral events of a batch to the witness and the ring, in order.
+    fn publish(&mut self, events: Vec<Verified>, committed: &Committed) {
         let mut published = Vec::new();
-        for (event, outcome) in events.into_iter().zip(outcomes) {
+        for (event, outcome) in events.into_iter().zip(&committed.outcomes) {
             let seq = match outcome {
                 Outcome::Stored(seq) => *seq,
                 Outcome::Ephemeral => Seq::ZERO,
@@ -287,8 +293,17 @@ impl State {
             }
             published.push(Published::new(seq, event.into_event()));
         }
+        self.witness(&published, &committed.buried);
         if !published.is_empty() {
             self.ring.publish(Arc::from(published));
+        }
+    }
+
+    fn witness(&mut self, published: &[Published], buried: &[Seq]) {
+        if let Some(witness) = &mut self.witness
+            && !(published.is_empty() && buried.is_empty())
+        {
+            witness.witness(&Witnessed { published, buried });
         }
     }
 
@@ -299,6 +314,7 @@ impl State {
                 Ok(published) => {
                     let last = published.last().map_or(until, |event| event.seq);
                     self.published = if published.len() < FOREIGN_MAX { until } else { last };
+                    self.witness(&published, &[]);
                     if !published.is_empty() {
                         self.ring.publish(Arc::from(published));
                     }
@@ -343,7 +359,8 @@ impl State {
             let now = self.clock.now_secs();
             if now > self.expired_at {
                 self.expired_at = now;
-                self.writer.expire(now, EXPIRE_MAX)?;
+                let expired = self.writer.expire(now, EXPIRE_MAX)?;
+                self.witness(&[], &expired);
             }
             let is_erasing = self.is_erasing(is_idle, now);
             self.writer.maintain(is_erasing || is_idle && self.is_worth_merging()?)

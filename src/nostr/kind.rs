@@ -32,6 +32,22 @@ impl Kind {
     pub const VANISH: Kind = Kind(62);
     /// Gift wrap (NIP-59).
     pub const GIFT_WRAP: Kind = Kind(1059);
+    /// A member was added (NIP-43).
+    pub const MEMBER_ADDED: Kind = Kind(8_000);
+    /// A member was removed (NIP-43).
+    pub const MEMBER_REMOVED: Kind = Kind(8_001);
+    /// The members of a relay (NIP-43).
+    pub const MEMBER_LIST: Kind = Kind(13_534);
+    /// Gift wrap that is not stored (NIP-59).
+    pub const EPHEMERAL_GIFT_WRAP: Kind = Kind(21_059);
+    /// Request to join a relay (NIP-43).
+    pub const JOIN_REQUEST: Kind = Kind(28_934);
+    /// Invitation to a relay, made for whoever asks for it (NIP-43).
+    pub const INVITE: Kind = Kind(28_935);
+    /// Request to leave a relay (NIP-43).
+    pub const LEAVE_REQUEST: Kind = Kind(28_936);
+    /// A role that members of a relay may have (NIP-43).
+    pub const ROLE: Kind = Kind(33_534);
     /// Client authentication (NIP-42): never stored, never sent to anybody.
     pub const AUTHENTICATION: Kind = Kind(22_242);
 

@@ -5,6 +5,7 @@
 //! No input bytes can panic (I9). Text inside events is kept in its *canonical escaped form*
 //! everywhere, which is what NIP-01 hashes, so that rendering and hashing copy and never escape.
 
+pub mod bech32;
 pub mod id;
 pub mod json;
 pub mod kind;

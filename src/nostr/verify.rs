@@ -139,6 +139,17 @@ pub fn digest(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
+/// Returns the HMAC-SHA256 of a message (RFC 2104).
+pub fn keyed_digest(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    let pad = |byte: u8| {
+        let mut block = [byte; 64];
+        block.iter_mut().zip(key).for_each(|(padded, byte)| *padded ^= byte);
+        block
+    };
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
+    Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
+}
+
 /// A secret key with its public one.
 pub struct Keypair(secp256k1::Keypair);
 
@@ -146,6 +157,11 @@ impl Keypair {
     /// Returns the pair of a secret key; nothing if it is zero or not below the order of the curve.
     pub fn from_secret(secret: [u8; 32]) -> Option<Keypair> {
         secp256k1::Keypair::from_secret_bytes(secret).ok().map(Keypair)
+    }
+
+    /// Returns a secret for another purpose, from which nothing is learned about this one.
+    pub fn derive(&self, purpose: &[u8]) -> [u8; 32] {
+        keyed_digest(&self.0.to_secret_bytes(), purpose)
     }
 
     /// Returns the public key, the author of what the pair signs.
@@ -179,6 +195,12 @@ impl Keypair {
     /// Signs an id, without randomness.
     pub fn sign_id(&self, id: &EventId) -> Signature {
         Signature(self.0.sign_schnorr_no_aux_rand(&id.0).to_byte_array())
+    }
+}
+
+impl std::fmt::Debug for Keypair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keypair({}, ..)", self.public_key())
     }
 }
 
@@ -307,6 +329,17 @@ mod tests {
             pair(1).sign_event(1_700_000_000, Kind(1), &[], "nul\0end").id,
             parse(fixtures::S6).id
         );
+    }
+
+    #[test]
+    fn keyed_digests_are_those_of_rfc_4231() {
+        let mut key = [0; 32];
+        key[..20].fill(0x0b);
+        let expected = "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7";
+        let found = keyed_digest(&key, b"Hi There");
+        assert_eq!(crate::hex::Hex(&found).to_string(), expected);
+        assert_ne!(pair(1).derive(b"a"), pair(1).derive(b"b"));
+        assert_ne!(pair(1).derive(b"a"), pair(2).derive(b"a"));
     }
 
     #[test]

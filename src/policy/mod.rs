@@ -1,5 +1,10 @@
 //! Policy: who may do what, and how much of it. Decisions only, about facts that are given: nothing
 //! here reads the store, a file or the clock.
+//!
+//! What was decided about authors, readers and events is a [`Standing`], the whole of it at one
+//! moment; it judges events for `session::admission` and says to `session::visible` what is withheld
+//! from whom. Each concern is a part of its own, absent where it is off, and plugs in at these two
+//! places.
 
 mod kinds;
 mod trust;
@@ -15,12 +20,24 @@ mod quota;
 mod allowance;
 mod crowd;
 
+mod invite;
+
+mod members;
+
+mod standing;
+
+mod standings;
+
 pub use self::allowance::{Allowance, Misconduct, too_much};
 pub use self::crowd::{Crowd, Tally, Turned, Visit, Visitor};
+pub use self::invite::{InviteId, InviteKey, InviteTerms};
 pub use self::kinds::{ByKind, KindRange, KindsError, amount, parse_by_kind, period, plain};
+pub use self::members::{Circle, Invites, Membership, MembershipRules, Roles};
 pub use self::quota::{Activity, BanRules, Meters, Quotas, Rates, Scope};
 pub use self::rate::{Meter, Rate, RateError, Wait};
 pub use self::retention::{Resident, RetentionRule, RuleError, SizeLimit, Survey};
 pub use self::rules::WriteRules;
+pub use self::standing::Standing;
+pub use self::standings::{Follower, Standings};
 pub use self::trust::{TrustRules, Web};
 pub use self::words::Words;

@@ -25,6 +25,8 @@ pub struct CountRules<'a> {
     pub hidden_kinds: &'a [u16],
     /// Kinds of which some events may not count.
     pub partly_visible_kinds: &'a [u16],
+    /// Whether some events of any kind may not count, so that each has to be looked at.
+    pub is_any_partly_visible: bool,
     /// Where counting one by one ends.
     pub count_max: u64,
     /// Where the steps are added up that counting takes.
@@ -58,6 +60,7 @@ pub fn count(
         is_visible,
         hidden_kinds: &[],
         partly_visible_kinds: &[],
+        is_any_partly_visible: false,
         count_max: u64::MAX,
         spent: &Cell::new(0),
     };
@@ -118,7 +121,7 @@ fn count_one(
         candidates(&all, |kind| snapshot.total(kind)).into_iter().find(|plan| plan.is_proof(&all));
     // Entries do not tell what has expired since the last sweep.
     let is_swept = snapshot.view().scan(Range::expiry(0, rules.now))?.next()?.is_none();
-    let Some(plan) = plan.filter(|_| is_swept) else {
+    let Some(plan) = plan.filter(|_| is_swept && !rules.is_any_partly_visible) else {
         return Ok(capped(seqs_of(snapshot, filter, rules)?.len() as u64, rules));
     };
     let by_entries = count_entries(snapshot, &all, &plan, rules)?;

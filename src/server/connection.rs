@@ -12,7 +12,7 @@ use crate::net::{CloseCode, Conversation, Ending, Flow, Outbound};
 use crate::nostr::Event;
 use crate::nostr::message;
 use crate::policy::Allowance;
-use crate::session::{Action, Challenge, Session};
+use crate::session::{Action, Challenge, Rules, Session};
 
 /// Names one connection of one core, past its end: answers may come late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,8 +137,9 @@ impl Conversation for Talk {
         answer.clear();
         let action = {
             let settings = core.settings.borrow();
-            let mut session = connection.session.borrow_mut();
-            session.message(message, &settings.session, now, &mut answer)
+            let mut standing = core.standing.borrow_mut();
+            let rules = Rules { limits: &settings.session, standing: standing.current() };
+            connection.session.borrow_mut().message(message, rules, now, &mut answer)
         };
         if !answer.is_empty() {
             connection.outbound.push_text(&answer);
@@ -153,6 +154,13 @@ impl Conversation for Talk {
                 }
             }
             Action::Authenticate(event) => core.authenticate(connection, event),
+            Action::Petition(event) => core.petition(connection, event),
+            Action::Invite { subscription, replaced } => {
+                if let Some(replaced) = replaced {
+                    core.close_subscription(connection, replaced);
+                }
+                core.invite(connection, subscription);
+            }
             Action::Open { subscription, replaced, filters } => {
                 if let Some(replaced) = replaced {
                     core.close_subscription(connection, replaced);

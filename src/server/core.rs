@@ -14,8 +14,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, yield_now};
 
-use super::connection::{ConnectionKey, Connections, Talk};
+use super::connection::{Connection, ConnectionKey, Connections, Talk};
 use super::guard::{self, Door, Resting};
+use super::herald::HeraldHandle;
 use super::in_force::InForce;
 use super::live::Live;
 use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
@@ -31,9 +32,10 @@ use crate::ingest::{Replies, Reply, Submission, WriterHandle};
 use crate::mailbox::{Inbox, Sender};
 use crate::metrics::CoreMetrics;
 use crate::net::{self, ConnectionInfo, Encoding, NetOptions, Outbound};
-use crate::nostr::Verifier;
-use crate::policy::Crowd;
+use crate::nostr::{Event, PublicKey, Verifier};
+use crate::policy::{Crowd, Follower, Standings};
 use crate::seq::Seq;
+use crate::session::Reader;
 use crate::store::Store;
 
 /// What all threads of the server share.
@@ -45,6 +47,10 @@ pub(super) struct Relay {
     /// Everybody who is measured.
     pub(super) crowd: Arc<Crowd>,
     pub(super) in_force: InForce,
+    /// The key that the relay signs with itself, if it has one.
+    pub(super) own_key: Option<PublicKey>,
+    /// What was decided about authors and readers.
+    pub(super) standings: Standings,
     pub(super) kept: Kept,
     /// What one query may do on the core before others get their turn.
     pub(super) slice_inline: SliceSize,
@@ -70,6 +76,22 @@ pub(super) enum Message {
         work: u64,
         /// The whole message.
         answer: Vec<u8>,
+    },
+    /// The answer to an event that the herald has decided on.
+    Answer {
+        /// Who sent it.
+        connection: ConnectionKey,
+        /// The whole message.
+        answer: Vec<u8>,
+    },
+    /// An invitation for a subscription that asked for one.
+    Invitation {
+        /// Who asked.
+        connection: ConnectionKey,
+        /// In which subscription.
+        subscription: u32,
+        /// The event.
+        event: Box<Event>,
     },
     /// A question whether this core still runs, to be answered with its number.
     Beat(Sender<u32>),
@@ -111,6 +133,8 @@ pub(super) struct Core {
     pub(super) net: Rc<RefCell<NetOptions>>,
     pub(super) work: Sender<Job>,
     pub(super) writer: WriterHandle,
+    /// Who speaks for the relay, if it has a key.
+    pub(super) herald: Option<HeraldHandle>,
     pub(super) metrics: Arc<CoreMetrics>,
     pub(super) connections: RefCell<Connections>,
     pub(super) index: RefCell<SubscriptionIndex>,
@@ -119,6 +143,7 @@ pub(super) struct Core {
     pub(super) reconcilers: RefCell<Reconcilers>,
     pub(super) resting: RefCell<Resting>,
     pub(super) verifier: RefCell<Verifier>,
+    pub(super) standing: RefCell<Follower>,
     /// Where the answer to one message is written.
     pub(super) answer: RefCell<Vec<u8>>,
     /// Where the frames of one slice are written.
@@ -136,6 +161,7 @@ pub(super) struct CoreParts {
     pub(super) last: Seq,
     pub(super) work: Sender<Job>,
     pub(super) writer: WriterHandle,
+    pub(super) herald: Option<HeraldHandle>,
     pub(super) metrics: Arc<CoreMetrics>,
     /// Keys the tables that clients could otherwise choose collisions for.
     pub(super) seed: u64,
@@ -205,6 +231,7 @@ impl Core {
     /// Creates a core without connections.
     pub(super) fn new(parts: CoreParts) -> Core {
         let settings = parts.relay.in_force.load();
+        let standing = RefCell::new(parts.relay.standings.follow());
         Core {
             number: parts.number,
             net: Rc::new(RefCell::new(parts.relay.in_force.net_options(&settings))),
@@ -212,6 +239,7 @@ impl Core {
             relay: parts.relay,
             work: parts.work,
             writer: parts.writer,
+            herald: parts.herald,
             metrics: parts.metrics,
             connections: RefCell::default(),
             index: RefCell::new(SubscriptionIndex::new(parts.seed)),
@@ -220,6 +248,7 @@ impl Core {
             reconcilers: RefCell::default(),
             resting: RefCell::default(),
             verifier: RefCell::default(),
+            standing,
             answer: RefCell::default(),
             page: RefCell::default(),
             inbox: parts.inbox,
@@ -232,6 +261,12 @@ impl Core {
             Compression::Off | Compression::Live => Encoding::Plain,
             Compression::All => outbound.encoding(),
         }
+    }
+
+    /// Returns who reads on a connection, by what stands at this moment.
+    pub(super) fn reader_of(&self, connection: &Connection) -> Reader {
+        let mut standing = self.standing.borrow_mut();
+        connection.session.borrow_mut().reader_now(standing.current()).clone()
     }
 
     /// Returns how long to sleep at most, for what the bell does not ring for: room in the pool or
@@ -255,6 +290,12 @@ impl Core {
                 Some(Message::Reconciled(reconciled)) => self.take_reconciled(*reconciled),
                 Some(Message::Counted { connection, work, answer }) => {
                     self.take_count(connection, work, &answer);
+                }
+                Some(Message::Answer { connection, answer }) => {
+                    self.take_answer(connection, &answer);
+                }
+                Some(Message::Invitation { connection, subscription, event }) => {
+                    self.take_invitation(connection, subscription, &event);
                 }
                 // Who asked may have stopped waiting.
                 Some(Message::Beat(asker)) => drop(asker.try_send(self.number)),

@@ -162,7 +162,10 @@ impl Core {
             return;
         }
         let connections = self.connections.borrow();
-        let is_restricted = self.settings.borrow().session.restricted.has(event.kind);
+        let mut standing = self.standing.borrow_mut();
+        let standing = standing.current();
+        let is_restricted =
+            standing.withholds() || self.settings.borrow().session.restricted.has(event.kind);
         let mut page = self.page.borrow_mut();
         let deflating = self.deflating(parcel, found.len());
         let mut sent = 0;
@@ -170,14 +173,15 @@ impl Core {
             let Some(connection) = connections.in_slot(key.connection).map(Rc::as_ref) else {
                 continue;
             };
-            let session = connection.session.borrow();
+            let mut session = connection.session.borrow_mut();
+            // The reader is asked at this moment: rights come with authentication, not with REQ.
+            let may_read = !is_restricted || session.reader_now(standing).may_read(event);
             let Some(subscription) = session.subscription(key.subscription) else { continue };
             let is_earlier = match parcel.origin {
                 Origin::Stored(seq) => seq <= subscription.horizon,
                 Origin::Ephemeral(position) => position < subscription.ring_position,
             };
-            // The reader is asked at this moment: rights come with authentication, not with REQ.
-            if is_earlier || is_restricted && !session.reader().may_read(event) {
+            if is_earlier || !may_read {
                 continue;
             }
             let id = subscription.id.as_canonical();

@@ -13,6 +13,9 @@
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is the pool, `core` a core's thread,
 //! `guard` what clients are held to, `warden` the long chores, `run` the order of starting and
 //! stopping, `in_force` the settings that may change meanwhile, `routes` plain HTTP.
+//!
+//! What the relay itself has to say is up to the `herald`, which signs it (`members`: NIP-43). What
+//! stands is read back at the start by `recall` and kept in line with every commit by the `scribe`.
 
 mod settings;
 
@@ -24,11 +27,18 @@ mod connection;
 mod core;
 mod live;
 mod negentropy;
+mod petition;
 mod publish;
 mod query;
 mod render;
 
 mod guard;
+
+mod herald;
+mod members;
+mod recall;
+mod scribe;
+
 mod keeper;
 mod pulse;
 mod trust;
@@ -41,6 +51,7 @@ mod tests;
 pub use pulse::Pulse;
 pub use run::{Occasion, Server, Steward};
 pub use settings::{
-    About, Compression, LiveSettings, Naming, Proxies, ServerError, ServerSettings,
+    About, Compression, LiveSettings, MembershipSettings, Naming, Proxies, ServerError,
+    ServerSettings,
 };
 pub use warden::Retention;

@@ -212,7 +212,7 @@ impl Core {
         number: u32,
         filter: Filter,
     ) -> Reconciling {
-        let reader = connection.session.borrow().reader().clone();
+        let reader = self.reader_of(connection);
         let aside = session::set_aside(&reader, &filter);
         let last = self.relay.store.last_seq();
         let set = Reconciliation::new(filter, aside, self.settings.borrow().reconcile, last);

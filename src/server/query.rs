@@ -194,7 +194,7 @@ impl Core {
                         core: self.number,
                         connection: connection.key,
                         query,
-                        reader: connection.session.borrow().reader().clone(),
+                        reader: self.reader_of(connection),
                         filters,
                     };
                     self.hand_over(connection, Job::Count(job));
@@ -232,7 +232,9 @@ impl Core {
         let mut page = self.page.borrow_mut();
         let size = self.relay.slice_inline;
         let Sliced { end, sent, work } = {
-            let session = connection.session.borrow();
+            let mut session = connection.session.borrow_mut();
+            // It may have waited for its turn since its message came.
+            session.reader_now(self.standing.borrow_mut().current());
             let Some(open) = session.subscription(subscription) else { return };
             let encoding = self.encoding_of_stored(&connection.outbound);
             let audience = Audience { subscription: &open.id, reader: session.reader(), encoding };
@@ -277,6 +279,7 @@ impl Core {
             connection.queries.borrow_mut().parked.push((subscription, cursor));
             return;
         }
+        let reader = self.reader_of(connection);
         let job = {
             let session = connection.session.borrow();
             let Some(open) = session.subscription(subscription) else { return };
@@ -285,7 +288,7 @@ impl Core {
                 connection: connection.key,
                 subscription,
                 id: open.id.clone(),
-                reader: session.reader().clone(),
+                reader,
                 encoding: self.encoding_of_stored(&connection.outbound),
                 cursor,
             }
@@ -302,7 +305,13 @@ impl Core {
         }
     }
 
-    fn fail_subscription(&self, connection: &Rc<Connection>, subscription: u32, reject: &Reject) {
+    /// Ends a subscription from this side.
+    pub(super) fn fail_subscription(
+        &self,
+        connection: &Rc<Connection>,
+        subscription: u32,
+        reject: &Reject,
+    ) {
         let id = connection.session.borrow_mut().end_subscription(subscription);
         if let Some(id) = id {
             connection.outbound.push_text_with(|out| message::write_closed(out, &id, reject));

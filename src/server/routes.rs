@@ -9,7 +9,8 @@ use super::settings::LiveSettings;
 use crate::limits;
 use crate::net::{Bytes, RequestHead, Response, Site};
 use crate::nostr::info::Limitation;
-use crate::nostr::{InformationDocument, Kind};
+use crate::nostr::{InformationDocument, Kind, PublicKey};
+use crate::policy::{Circle, Membership, MembershipRules};
 use crate::session::Authentication;
 
 /// What is at `/`.
@@ -29,7 +30,7 @@ struct Pages {
 impl RelaySite {
     /// Creates the site of a core.
     pub(super) fn new(core: Rc<Core>) -> RelaySite {
-        let pages = RefCell::new(Pages::of(Arc::clone(&core.settings.borrow())));
+        let pages = RefCell::new(Pages::of(Arc::clone(&core.settings.borrow()), &core));
         RelaySite { core, pages }
     }
 
@@ -37,15 +38,18 @@ impl RelaySite {
         let settings = self.core.settings.borrow();
         let mut pages = self.pages.borrow_mut();
         if !Arc::ptr_eq(&pages.settings, &settings) {
-            *pages = Pages::of(Arc::clone(&settings));
+            *pages = Pages::of(Arc::clone(&settings), &self.core);
         }
         pages.clone()
     }
 }
 
 impl Pages {
-    fn of(settings: Arc<LiveSettings>) -> Pages {
-        let document = Bytes::from(document(&settings).to_json());
+    fn of(settings: Arc<LiveSettings>, core: &Core) -> Pages {
+        let mut standing = core.standing.borrow_mut();
+        let members = standing.current().members.as_ref().map(Membership::rules);
+        let own_key = core.relay.own_key;
+        let document = Bytes::from(document(&settings, own_key, members).to_json());
         let page = Bytes::from(page(&settings));
         Pages { settings, document, page }
     }
@@ -84,7 +88,11 @@ fn answer(status: u16, media_type: Option<&str>, body: Bytes) -> Response {
 }
 
 /// The document says what is enforced, and nothing else.
-fn document(settings: &LiveSettings) -> InformationDocument {
+fn document(
+    settings: &LiveSettings,
+    own_key: Option<PublicKey>,
+    members: Option<&MembershipRules>,
+) -> InformationDocument {
     let about = settings.about.clone();
     let event = &settings.session.event;
     InformationDocument {
@@ -93,8 +101,9 @@ fn document(settings: &LiveSettings) -> InformationDocument {
         banner: about.banner,
         icon: about.icon,
         pubkey: about.pubkey,
+        own_key,
         contact: about.contact,
-        supported_nips: supported_nips(settings),
+        supported_nips: supported_nips(settings, members.is_some().then_some(43)),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         limitation: Limitation {
             max_message_length: Some(settings.message_bytes_max as u64),
@@ -105,7 +114,8 @@ fn document(settings: &LiveSettings) -> InformationDocument {
             max_content_length: Some(event.content_characters_max as u64),
             min_pow_difficulty: (event.work.bits_min > 0).then(|| u64::from(event.work.bits_min)),
             auth_required: settings.session.authentication == Authentication::Required,
-            restricted_writes: event.rules.as_ref().is_some_and(|it| it.is_restricted()),
+            restricted_writes: event.rules.as_ref().is_some_and(|it| it.is_restricted())
+                || members.is_some_and(|rules| rules.writes == Circle::Members),
             created_at_lower_limit: event.past_secs_max,
             created_at_upper_limit: event.future_secs_max,
             default_limit: Some(settings.query.default_limit),
@@ -116,7 +126,7 @@ fn document(settings: &LiveSettings) -> InformationDocument {
 }
 
 /// Returns the NIPs that work with these settings.
-fn supported_nips(settings: &LiveSettings) -> Vec<u16> {
+fn supported_nips(settings: &LiveSettings, others: impl IntoIterator<Item = u16>) -> Vec<u16> {
     let restricted = &settings.session.restricted;
     let is_private = |kind| restricted.has(Kind(kind));
     let mut nips = SUPPORTED_NIPS.to_vec();
@@ -124,6 +134,7 @@ fn supported_nips(settings: &LiveSettings) -> Vec<u16> {
     if is_private(Kind::GIFT_WRAP.0) {
         nips.extend([17, 59]);
     }
+    nips.extend(others);
     nips.extend((settings.session.negentropy.open_max > 0).then_some(77));
     nips.sort_unstable();
     nips

@@ -15,21 +15,26 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::core::{CoreParts, CoreStart, Inboxes, Relay};
+use super::herald::{self, Desk, HERALD, Herald, HeraldHandle};
 use super::in_force::InForce;
 use super::keeper::Keeper;
+use super::members::Reception;
 use super::negentropy::Kept;
 use super::pulse::Pulse;
+use super::recall;
 use super::render::SliceSize;
-use super::settings::{LiveSettings, ServerError, ServerSettings};
+use super::scribe::Scribe;
+use super::settings::{LiveSettings, MembershipSettings, ServerError, ServerSettings};
 use super::warden::Warden;
 use super::work::{Job, Worker};
 use crate::clock::Clock;
 use crate::fanout::{self, Ring, RingLimits, Waker};
-use crate::ingest::{self, Replies, Reply, WriterHandle, WriterThread};
+use crate::ingest::{self, Replies, Reply, Witness, WriterHandle, WriterThread};
 use crate::limits;
 use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::CoreMetrics;
 use crate::net;
+use crate::nostr::{Keypair, Verifier};
 use crate::policy::Crowd;
 use crate::query::Budget;
 use crate::store::Store;
@@ -68,6 +73,8 @@ pub struct Server {
     warden: JoinHandle<()>,
     /// The warden ends once this is gone.
     warding: Sender<()>,
+    /// Who speaks for the relay, if it has a key.
+    herald: Option<(HeraldHandle, JoinHandle<()>)>,
     writer: WriterThread,
     /// Names of threads that ended.
     ended: mpsc::UnboundedReceiver<String>,
@@ -101,24 +108,36 @@ impl Server {
         let inboxes = Inboxes(bells.iter().map(inbox_of).collect());
         let (producer, ring) = fanout::ring(RING, inboxes.0.iter().map(waker_of).collect());
         let consumers = Consumers { ring, last: store.last_seq() };
+        let ServerSettings { keys, membership, live, .. } = settings;
+        let standings = recall::standings(keys.as_deref(), membership.as_ref(), &store)?;
+        let (herald, herald_replies, desk) = herald::desk();
         let relay = Arc::new(Relay {
             store: store.clone(),
             clock: Clock::system(),
             random: sys::random_bytes,
+            own_key: keys.as_ref().map(|keys| keys.public_key()),
+            standings: standings.clone(),
             crowd: Arc::new(Crowd::new(limits::CROWD_MAX)),
-            in_force: InForce::new(settings.live, address),
+            in_force: InForce::new(live, address),
             kept: Kept::default(),
             slice_inline: SLICE_INLINE,
             slice_pooled: SLICE_POOLED,
         });
         let replies = WriterReplies {
             inboxes: inboxes.clone(),
+            herald: herald_replies,
             _sentinel: Sentinel { name: "writer".to_owned(), says_ended: says_ended.clone() },
         };
-        let writer = ingest::spawn(store.clone(), producer, Box::new(replies), relay.clock)
+        let scribe = membership
+            .is_some()
+            .then(|| Box::new(Scribe::new(standings.clone(), herald.clone())) as Box<dyn Witness>);
+        let replies = Box::new(replies);
+        let writer = ingest::spawn(store.clone(), producer, replies, scribe, relay.clock)
             .map_err(|source| ServerError::Thread { name: "writer".to_owned(), source })?;
         let (work, workers) = start_workers(cores, &relay, &writer.handle, &inboxes, &says_ended)?;
         let (warding, warden) = start_warden(&store, &relay, &writer.handle, &says_ended)?;
+        let heraldry =
+            start_herald((keys, membership), &relay, desk, &writer.handle, &inboxes, &says_ended)?;
         let (keeping, keeper) = start_keeper(store, &writer.handle, &says_ended)?;
         let (stop, stopping) = watch::channel(false);
         let all = Cores {
@@ -127,6 +146,7 @@ impl Server {
             bells,
             consumers,
             work: work.clone(),
+            herald: heraldry.is_some().then(|| herald.clone()),
         };
         let (cores, metrics) = all.start(listeners, &writer.handle, &stopping, &says_ended)?;
         Ok(Server {
@@ -143,6 +163,7 @@ impl Server {
             keeping,
             warden,
             warding,
+            herald: heraldry.map(|thread| (herald, thread)),
             writer,
             ended,
         })
@@ -222,8 +243,13 @@ impl Server {
         result = result.and(ended);
         drop(self.keeping);
         let ended = self.keeper.join().map_err(|_| ServerError::Ended("keeper".to_owned()));
+        result = result.and(ended);
+        if let Some((handle, herald)) = self.herald {
+            handle.stop();
+            result = result.and(herald.join().map_err(|_| ServerError::Ended("herald".to_owned())));
+        }
         self.writer.join();
-        result.and(ended)
+        result
     }
 }
 
@@ -289,6 +315,7 @@ struct Cores {
     bells: Vec<Arc<Notify>>,
     consumers: Consumers,
     work: Sender<Job>,
+    herald: Option<HeraldHandle>,
 }
 
 type CoreThreads = (Vec<JoinHandle<std::io::Result<()>>>, Arc<[Arc<CoreMetrics>]>);
@@ -312,6 +339,7 @@ impl Cores {
                 last: self.consumers.last,
                 work: self.work.clone(),
                 writer: writer.clone(),
+                herald: self.herald.clone(),
                 metrics: Arc::clone(&metrics[place]),
                 seed: seed_of((self.relay.random)()),
             };
@@ -325,6 +353,30 @@ impl Cores {
         }
         Ok((threads, metrics))
     }
+}
+
+/// Starts the herald of a relay that has a key.
+fn start_herald(
+    settings: (Option<Arc<Keypair>>, Option<MembershipSettings>),
+    relay: &Relay,
+    desk: Desk,
+    writer: &WriterHandle,
+    inboxes: &Inboxes,
+    says_ended: &mpsc::UnboundedSender<String>,
+) -> Result<Option<JoinHandle<()>>, ServerError> {
+    let (Some(keys), Some(membership)) = settings else { return Ok(None) };
+    let herald = Herald {
+        clock: relay.clock,
+        standings: relay.standings.clone(),
+        writer: writer.clone(),
+        inboxes: inboxes.clone(),
+        reception: Reception::new(membership, &keys, relay.random),
+        keys,
+        desk,
+        verifier: Verifier::default(),
+        said_at: 0,
+    };
+    spawn("herald".to_owned(), says_ended, move || herald.run()).map(Some)
 }
 
 fn start_workers(
@@ -406,12 +458,18 @@ impl Drop for Sentinel {
 /// The writer's way to the cores; dropped when the writer ends.
 struct WriterReplies {
     inboxes: Inboxes,
+    herald: Sender<Vec<Reply>>,
     _sentinel: Sentinel,
 }
 
 impl Replies for WriterReplies {
     fn deliver(&self, core: u32, replies: Vec<Reply>) {
-        self.inboxes.deliver(core, replies);
+        if core == HERALD {
+            // There is room for as many as the herald waits for.
+            drop(self.herald.try_send(replies));
+        } else {
+            self.inboxes.deliver(core, replies);
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! What the server is told when it starts, and why it may not.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::warden::Retention;
 use crate::address::AddressRanges;
 use crate::net::ListenError;
-use crate::nostr::PublicKey;
+use crate::nostr::{Keypair, PublicKey};
+use crate::policy::MembershipRules;
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::session::SessionLimits;
+use crate::store::StoreError;
 
 /// The settings of a server.
 #[derive(Clone, Debug)]
@@ -16,6 +19,10 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// How many cores, and as many workers; `None` for as many as this machine has.
     pub cores: Option<usize>,
+    /// What the relay signs its own events with.
+    pub keys: Option<Arc<Keypair>>,
+    /// Whether the relay has members (NIP-43); it needs keys for that.
+    pub membership: Option<MembershipSettings>,
     /// What may change later.
     pub live: LiveSettings,
 }
@@ -47,6 +54,17 @@ pub struct LiveSettings {
     pub proxies: Proxies,
     /// What is kept for how long.
     pub retention: Retention,
+}
+
+/// Who belongs to the relay, and how one gets in (NIP-43).
+#[derive(Clone, Debug)]
+pub struct MembershipSettings {
+    /// What membership is good for.
+    pub rules: MembershipRules,
+    /// Codes by which anybody may join, any number of times.
+    pub codes: Box<[String]>,
+    /// How many seconds an invitation is good that the relay makes on request.
+    pub invite_secs: u64,
 }
 
 /// Proxies between the relay and its clients.
@@ -107,6 +125,9 @@ pub enum ServerError {
     /// The sockets that were given to this process cannot be shared among its threads.
     #[error("share the sockets of the service manager: {0}")]
     Sockets(std::io::Error),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The system gives no thread.
     #[error("start thread {name}: {source}")]
     Thread {
@@ -136,6 +157,7 @@ impl ServerError {
     pub fn hint(&self) -> Option<String> {
         match self {
             ServerError::Listen(error) => error.hint(),
+            ServerError::Store(error) => error.hint(),
             ServerError::Thread { .. } => {
                 Some("raise the limit of processes, or set server.threads lower".to_owned())
             }

@@ -24,7 +24,7 @@ use crate::ingest::{self, WriterThread};
 use crate::mailbox::{self, Inbox, Received, Receiver};
 use crate::net::{Conversation, Encoding, Ending, Flow, Outbound, OutboundLimits};
 use crate::nostr::{Event, Keypair, Kind};
-use crate::policy::{Allowance, Crowd, Quotas};
+use crate::policy::{Allowance, Crowd, Quotas, Standings};
 use crate::query::{Budget, QueryLimits, ReconcileLimits};
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, OwnNames, RestrictedKinds,
@@ -338,6 +338,8 @@ impl House {
             retention: Retention { rules: Arc::default(), period: Duration::from_secs(1) },
         };
         let relay = Arc::new(Relay {
+            own_key: None,
+            standings: Standings::default(),
             store: store.clone(),
             clock: Clock::system(),
             random: || [9; 16],
@@ -349,7 +351,7 @@ impl House {
             slice_pooled: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 700 },
         });
         let replies = Box::new(inboxes.clone());
-        let writer = ingest::spawn(store, producer, replies, relay.clock).unwrap();
+        let writer = ingest::spawn(store, producer, replies, None, relay.clock).unwrap();
         let (work, jobs) = mailbox::mailbox(options.jobs);
         let core = Core::new(CoreParts {
             number: 0,
@@ -359,6 +361,7 @@ impl House {
             last,
             work,
             writer: writer.handle.clone(),
+            herald: None,
             metrics: Arc::default(),
             seed: 1,
         });

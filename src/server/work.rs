@@ -175,6 +175,7 @@ impl Worker {
             is_visible: &|event: &EventRef<'_>| session::visible(event, &job.reader, now),
             hidden_kinds: job.reader.hidden().map_or(&[], |kinds| kinds),
             partly_visible_kinds: job.reader.partly_visible(),
+            is_any_partly_visible: job.reader.is_partial(),
             count_max: self.relay.in_force.load().count_max,
             spent,
         };

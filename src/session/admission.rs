@@ -8,7 +8,7 @@ use super::identity::OwnNames;
 use super::repost;
 use super::visible::{Reader, is_expired};
 use crate::nostr::{EventRef, Kind, Prefix, Reject, Value};
-use crate::policy::WriteRules;
+use crate::policy::{Standing, WriteRules};
 
 /// What an event may be. Any value is legal.
 #[derive(Clone, Debug)]
@@ -52,6 +52,7 @@ pub(super) struct Parties<'a> {
     pub(super) reader: &'a Reader,
     pub(super) authentication: Authentication,
     pub(super) names: &'a OwnNames,
+    pub(super) standing: &'a Standing,
 }
 
 /// Returns why the event cannot be taken, if so.
@@ -82,7 +83,35 @@ pub(super) fn check(
     if let Some(rules) = &limits.rules {
         rules.judge(event, parties.reader.keys(), now)?;
     }
-    check_protection(event, parties.reader)
+    check_protection(event, parties.reader)?;
+    parties.standing.judge(event, parties.reader.keys())?;
+    if parties.standing.members.is_some() && is_petition(event.kind) {
+        return check_petition(event, parties.reader, now);
+    }
+    Ok(())
+}
+
+/// Tells whether a kind is that of requests to join or to leave (NIP-43), which the relay answers
+/// itself if it has members.
+pub(super) fn is_petition(kind: Kind) -> bool {
+    PETITION_KINDS.contains(&kind)
+}
+
+/// Returns why a request to join or to leave is not even considered, if so.
+fn check_petition(event: &EventRef<'_>, reader: &Reader, now: u64) -> Result<(), Reject> {
+    if event.created_at.abs_diff(now) > PETITION_SECS_MAX {
+        return Err(Reject::invalid("created_at is more than ten minutes away from now"));
+    }
+    // Whether it says so or not: nobody else is to send a code or a farewell in its author's name.
+    check_author(event, reader)?;
+    let is_joining = event.kind == Kind::JOIN_REQUEST;
+    if is_joining && !event.tags().any(|tag| tag.is_named("claim") && tag.value().is_some()) {
+        return Err(Reject::invalid("there is no claim tag with an invite code"));
+    }
+    if !is_joining && !event.is_protected() {
+        return Err(Reject::invalid("a request to leave needs the tag [\"-\"]"));
+    }
+    Ok(())
 }
 
 fn check_size(event: &EventRef<'_>, limits: &EventLimits) -> Result<(), Reject> {
@@ -146,7 +175,7 @@ fn check_work(event: &EventRef<'_>, limits: &EventLimits) -> Result<(), Reject> 
     let said = limits.rules.as_ref().and_then(|rules| rules.work_bits_min.of(event.kind));
     let said = said.map(|bits| u32::try_from(bits).unwrap_or(u32::MAX));
     let bits_min = said.unwrap_or(limits.work.bits_min);
-    if bits_min == 0 || WORKLESS_KINDS.contains(&event.kind) {
+    if bits_min == 0 || is_petition(event.kind) {
         return Ok(());
     }
     // An id that has more zeros than its author worked for has them by luck.
@@ -172,12 +201,8 @@ fn committed_bits(event: &EventRef<'_>) -> Option<u32> {
 }
 
 fn check_protection(event: &EventRef<'_>, reader: &Reader) -> Result<(), Reject> {
-    if event.is_protected() && !reader.is(event.pubkey) {
-        return Err(if reader.is_authenticated() {
-            Reject::new(Prefix::Restricted, "a protected event is taken from its author alone")
-        } else {
-            Reject::new(Prefix::AuthRequired, "a protected event is taken from its author alone")
-        });
+    if event.is_protected() {
+        check_author(event, reader)?;
     }
     if REPOST_KINDS.contains(&event.kind) && repost::embeds_protected(event.content) {
         return Err(Reject::new(Prefix::Blocked, "the event that it repeats is protected"));
@@ -185,12 +210,23 @@ fn check_protection(event: &EventRef<'_>, reader: &Reader) -> Result<(), Reject>
     Ok(())
 }
 
+fn check_author(event: &EventRef<'_>, reader: &Reader) -> Result<(), Reject> {
+    if reader.is(event.pubkey) {
+        return Ok(());
+    }
+    let is_known = reader.is_authenticated();
+    let prefix = if is_known { Prefix::Restricted } else { Prefix::AuthRequired };
+    Err(Reject::new(prefix, "a protected event is taken from its author alone"))
+}
+
+/// How far the time of a request to join or to leave may be off.
+const PETITION_SECS_MAX: u64 = 600;
 /// Gift wraps are dated up to two days back at random (NIP-59), and take a while to arrive.
 const WRAP_PAST_SECS: u64 = 3 * 24 * 60 * 60;
 /// Names every relay in a request to vanish.
 const ALL_RELAYS: &[u8] = b"ALL_RELAYS";
 /// Requests to join and to leave (NIP-43): ephemeral, and answered by the relay itself.
-const WORKLESS_KINDS: [Kind; 2] = [Kind(28_934), Kind(28_936)];
+const PETITION_KINDS: [Kind; 2] = [Kind::JOIN_REQUEST, Kind::LEAVE_REQUEST];
 /// Events whose content may be another event (NIP-18).
 const REPOST_KINDS: [Kind; 2] = [Kind(6), Kind(16)];
 

@@ -14,7 +14,7 @@ use super::visible::{Reader, RestrictedKinds};
 use crate::limits;
 use crate::nostr::message::{self, ClientMessage, MessageError, SubscriptionId};
 use crate::nostr::{Event, Filter, Kind, Prefix, Reject, Verified};
-use crate::policy::{Activity, Allowance, Misconduct, Quotas};
+use crate::policy::{Activity, Allowance, Misconduct, Quotas, Standing};
 use crate::seq::Seq;
 
 /// The settings a session is held to.
@@ -59,6 +59,15 @@ impl Authentication {
     }
 }
 
+/// What a message is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// What the settings say.
+    pub limits: &'a SessionLimits,
+    /// What was decided since.
+    pub standing: &'a Arc<Standing>,
+}
+
 /// What a message asks of the core.
 #[derive(Debug)]
 pub enum Action {
@@ -70,6 +79,16 @@ pub enum Action {
     /// Check the signature of this proof of identity; call [`Session::authenticate`] if it is
     /// right, and refuse the event if not.
     Authenticate(Event),
+    /// Check the signature of this request to join or to leave (NIP-43), have it decided, and answer
+    /// with OK.
+    Petition(Event),
+    /// Make an invitation (NIP-43), send it, and EOSE.
+    Invite {
+        /// The number of the subscription.
+        subscription: u32,
+        /// The subscription whose place it takes, and which is over.
+        replaced: Option<u32>,
+    },
     /// Send what is stored, EOSE, and what is published from then on.
     Open {
         /// The number of the subscription; its horizon is to be set.
@@ -149,24 +168,28 @@ impl Session {
     pub fn message(
         &mut self,
         text: &str,
-        limits: &SessionLimits,
+        Rules { limits, standing }: Rules<'_>,
         now: u64,
         answer: &mut Vec<u8>,
     ) -> Action {
+        self.reader.follow(standing);
         match ClientMessage::parse(text) {
-            Ok(ClientMessage::Event(event)) => self.publish(event, limits, now, answer),
+            Ok(ClientMessage::Event(event)) => {
+                self.publish(event, Rules { limits, standing }, now, answer)
+            }
             Ok(ClientMessage::Req { subscription, filters }) => {
-                self.open(subscription, filters, limits, now, answer)
+                self.open(subscription, filters, Rules { limits, standing }, now, answer)
             }
             Ok(ClientMessage::Close { subscription }) => self.close(&subscription),
             Ok(ClientMessage::Count { query, filters }) => {
-                self.count(query, filters, limits, now, answer)
+                self.count(query, filters, Rules { limits, standing }, now, answer)
             }
             Ok(ClientMessage::Auth(event)) => self.take_proof(event, limits, now, answer),
             Ok(ClientMessage::NegOpen { subscription, filter, message }) => {
+                let rules = Rules { limits, standing };
                 let refused = self.take(Activity::Reconcile, limits, now).err();
                 let refused =
-                    refused.or_else(|| self.check_filters(std::slice::from_ref(&filter), limits));
+                    refused.or_else(|| self.check_filters(std::slice::from_ref(&filter), rules));
                 let limits = &limits.negentropy;
                 self.reconciliations.open(subscription, filter, message, refused, limits, answer)
             }
@@ -217,8 +240,14 @@ impl Session {
         self.reader.restrict(kinds.clone());
     }
 
-    /// Returns who reads, for [`visible`](super::visible).
+    /// Returns who reads, for [`visible`](super::visible), by what stood at the last message.
     pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Returns who reads by what stands at this moment.
+    pub fn reader_now(&mut self, standing: &Arc<Standing>) -> &Reader {
+        self.reader.follow(standing);
         &self.reader
     }
 
@@ -267,18 +296,23 @@ impl Session {
         &mut self,
         id: SubscriptionId,
         filters: Vec<Filter>,
-        limits: &SessionLimits,
+        rules: Rules<'_>,
         now: u64,
         answer: &mut Vec<u8>,
     ) -> Action {
-        if let Err(reject) = self.take(Activity::Request, limits, now) {
+        if let Err(reject) = self.take(Activity::Request, rules.limits, now) {
             return self.refuse(&id, &reject, answer);
         }
         let at = self.position(&id);
-        let refused = self.check_filters(&filters, limits).or_else(|| {
-            let is_full = at.is_none() && self.subscriptions.len() >= limits.subscriptions_max;
+        let is_for_invite = rules.standing.members.is_some() && ask_for_invite(&filters);
+        let refused = self.check_filters(&filters, rules).or_else(|| {
+            let members = rules.standing.members.as_ref().filter(|_| is_for_invite)?;
+            members.check_inviter(self.reader.keys()).err()
+        });
+        let refused = refused.or_else(|| {
+            let max = rules.limits.subscriptions_max;
+            let is_full = at.is_none() && self.subscriptions.len() >= max;
             (is_full || self.opened == u32::MAX).then(|| {
-                let max = limits.subscriptions_max;
                 Reject::new(Prefix::RateLimited, format!("no more than {max} subscriptions"))
             })
         });
@@ -289,6 +323,9 @@ impl Session {
         let number = self.opened;
         self.opened += 1;
         self.subscriptions.push(Subscription { number, id, horizon: Seq::ZERO, ring_position: 0 });
+        if is_for_invite {
+            return Action::Invite { subscription: number, replaced };
+        }
         Action::Open { subscription: number, replaced, filters: filters.into() }
     }
 
@@ -296,14 +333,14 @@ impl Session {
         &mut self,
         query: SubscriptionId,
         filters: Vec<Filter>,
-        limits: &SessionLimits,
+        rules: Rules<'_>,
         now: u64,
         answer: &mut Vec<u8>,
     ) -> Action {
-        if let Err(reject) = self.take(Activity::Count, limits, now) {
+        if let Err(reject) = self.take(Activity::Count, rules.limits, now) {
             return self.refuse(&query, &reject, answer);
         }
-        match self.check_filters(&filters, limits) {
+        match self.check_filters(&filters, rules) {
             Some(reject) => self.refuse(&query, &reject, answer),
             None => Action::Count { query, filters: filters.into() },
         }
@@ -312,7 +349,7 @@ impl Session {
     fn publish(
         &self,
         event: Event,
-        limits: &SessionLimits,
+        Rules { limits, standing }: Rules<'_>,
         now: u64,
         answer: &mut Vec<u8>,
     ) -> Action {
@@ -320,6 +357,7 @@ impl Session {
             reader: &self.reader,
             authentication: limits.authentication,
             names: &limits.names,
+            standing,
         };
         // Requests to vanish are obeyed however many there are (NIP-62.5).
         let allowed = match event.kind {
@@ -329,6 +367,9 @@ impl Session {
         let checked =
             allowed.and_then(|()| admission::check(&event.view(), &limits.event, &parties, now));
         match checked {
+            Ok(()) if standing.members.is_some() && admission::is_petition(event.kind) => {
+                Action::Petition(event)
+            }
             Ok(()) => Action::Publish(event),
             Err(reject) => {
                 message::write_refusal(answer, &event.id, &reject);
@@ -362,8 +403,10 @@ impl Session {
     }
 
     /// Returns why these filters are refused, if they are.
-    fn check_filters(&self, filters: &[Filter], limits: &SessionLimits) -> Option<Reject> {
-        if let Err(reject) = limits.authentication.check(&self.reader) {
+    fn check_filters(&self, filters: &[Filter], rules: Rules<'_>) -> Option<Reject> {
+        let Rules { limits, standing } = rules;
+        let permitted = limits.authentication.check(&self.reader);
+        if let Err(reject) = permitted.and_then(|()| standing.check_reader(self.reader.keys())) {
             return Some(reject);
         }
         if filters.len() > limits.filters_max {
@@ -399,6 +442,11 @@ impl Session {
     }
 }
 
+/// Returns whether filters ask for an invitation (NIP-43) and nothing else.
+fn ask_for_invite(filters: &[Filter]) -> bool {
+    filters.iter().all(|filter| filter.kinds.as_deref() == Some(&[Kind::INVITE.0]))
+}
+
 fn unsupported(text: &'static str) -> Reject {
     Reject::new(Prefix::Unsupported, text)
 }
@@ -406,7 +454,7 @@ fn unsupported(text: &'static str) -> Reject {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nostr::{Keypair, Kind, RelayUrl, Verifier};
+    use crate::nostr::{Keypair, RelayUrl, Verifier};
     use crate::session::admission::{Commitment, WorkLimits};
 
     const NOW: u64 = 1_700_000_000;
@@ -811,6 +859,7 @@ mod tests {
     struct Talk {
         session: Session,
         limits: SessionLimits,
+        standing: Arc<Standing>,
     }
 
     impl Talk {
@@ -824,12 +873,13 @@ mod tests {
             );
             let expected = format!(r#"["AUTH","{}"]"#, "07".repeat(16));
             assert_eq!(String::from_utf8(greeting).expect("it is text"), expected);
-            Talk { session, limits }
+            Talk { session, limits, standing: Arc::default() }
         }
 
         fn say(&mut self, text: &str) -> (Action, String) {
             let mut answer = Vec::new();
-            let action = self.session.message(text, &self.limits, NOW, &mut answer);
+            let rules = Rules { limits: &self.limits, standing: &self.standing };
+            let action = self.session.message(text, rules, NOW, &mut answer);
             (action, String::from_utf8(answer).expect("answers are text"))
         }
 

@@ -205,6 +205,9 @@ fn decode(hexadecimal: &str) -> Result<Vec<u8>, Reject> {
 /// Returns what finds the events that the store's sums set aside and this reader may see, apart
 /// from expiring ones; nothing if the sums hold events that the reader may not see.
 pub fn set_aside(reader: &Reader, filter: &Filter) -> Option<Arc<[Filter]>> {
+    if reader.is_partial() {
+        return None;
+    }
     let partly = reader.partly_visible();
     let hidden = reader.hidden().map_or(&[][..], |kinds| kinds);
     let mut restricted = partly.iter().chain(hidden);

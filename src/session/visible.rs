@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use crate::nostr::{EventRef, Filter, Kind, KindClass, Prefix, PublicKey, Reject, TagMode, Value};
+use crate::policy::Standing;
 
 /// Kinds that only those involved may read: the author, and who is tagged with `p` (NIP-04, NIP-17,
 /// NIP-59). Sorted; cloning shares them.
@@ -44,6 +45,10 @@ pub struct Reader {
     restricted: RestrictedKinds,
     /// Who the client has proven to be, sorted; nobody for most clients.
     keys: Option<Arc<[PublicKey]>>,
+    /// What stands, if it withholds any event from this reader; nothing otherwise.
+    standing: Option<Arc<Standing>>,
+    /// The version of the standing that was looked at last.
+    version: u64,
 }
 
 /// Why an event is or is not shown to a reader.
@@ -60,13 +65,27 @@ pub enum Sight {
 impl Reader {
     /// Returns a reader who has not said who it is.
     pub fn stranger(restricted: RestrictedKinds) -> Reader {
-        Reader { restricted, keys: None }
+        Reader { restricted, ..Reader::default() }
+    }
+
+    /// Goes by what stands from here on.
+    #[inline]
+    pub fn follow(&mut self, standing: &Arc<Standing>) {
+        if self.version != standing.version() {
+            self.look_at(standing);
+        }
     }
 
     /// Returns whether this reader may read an event that is shown at all.
     #[inline]
     pub fn may_read(&self, event: &EventRef<'_>) -> bool {
-        !self.restricted.has(event.kind) || self.is_involved(event)
+        (!self.restricted.has(event.kind) || self.is_involved(event))
+            && self.standing.as_ref().is_none_or(|it| it.may_read(event, self.keys()))
+    }
+
+    /// Returns whether any event may be withheld from this reader for another reason than its kind.
+    pub fn is_partial(&self) -> bool {
+        self.standing.is_some()
     }
 
     /// Returns whether the reader has proven to be somebody.
@@ -90,12 +109,20 @@ impl Reader {
         if let Err(place) = keys.binary_search(&key) {
             keys.insert(place, key);
             self.keys = Some(keys.into());
+            // What stands may mean something else for this key.
+            self.version = STALE;
         }
     }
 
     /// Changes what is not for everybody.
     pub(super) fn restrict(&mut self, kinds: RestrictedKinds) {
         self.restricted = kinds;
+    }
+
+    #[cold]
+    fn look_at(&mut self, standing: &Arc<Standing>) {
+        self.version = standing.version();
+        self.standing = standing.withholds_from(self.keys()).then(|| Arc::clone(standing));
     }
 
     /// Returns the restricted kinds of which this reader may see some events.
@@ -199,11 +226,14 @@ pub(super) fn is_expired(event: &EventRef<'_>, now: u64) -> bool {
         && event.kind.class() != KindClass::Ephemeral
 }
 
+/// No standing's version.
+const STALE: u64 = u64::MAX;
+
 /// Events that prove something to whoever holds them: showing them to others would give the proof
 /// away. Authentication (NIP-42), HTTP (NIP-98) and Blossom tokens, requests to join or leave with
 /// their codes (NIP-43).
 const BEARER_KINDS: [Kind; 5] =
-    [Kind::AUTHENTICATION, Kind(24_242), Kind(27_235), Kind(28_934), Kind(28_936)];
+    [Kind::AUTHENTICATION, Kind(24_242), Kind(27_235), Kind::JOIN_REQUEST, Kind::LEAVE_REQUEST];
 
 #[cfg(test)]
 mod tests {

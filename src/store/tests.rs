@@ -415,8 +415,8 @@ fn an_expired_event_is_swept_but_a_deletion_request_keeps_its_effect() {
     let request = event(1, 5, 6, &[&["e", &id], &["expiration", "100"]], "");
     let note = event(1, 1, 7, &[&["expiration", "100"]], "");
     writer.commit(&[target.clone(), request, note], 50).unwrap();
-    assert_eq!(writer.expire(99, 10).unwrap(), 0);
-    assert_eq!(writer.expire(100, 10).unwrap(), 1);
+    assert_eq!(writer.expire(99, 10).unwrap(), []);
+    assert_eq!(writer.expire(100, 10).unwrap().len(), 1);
     assert_eq!(writer.commit(&[target], 100).unwrap().outcomes, [Outcome::Deleted]);
     assert_whole(&store);
 }

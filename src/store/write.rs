@@ -34,6 +34,8 @@ pub struct Writer {
     /// The merge mark when the first of them was collected.
     collected_at: Seq,
     recent: Recent,
+    /// What the batch under way has buried.
+    buried: Vec<Seq>,
     merge: Option<Merge>,
     pace: Pace,
 }
@@ -60,6 +62,8 @@ impl Pace {
 pub struct Committed {
     /// What became of each event of the batch, in its order.
     pub outcomes: Vec<Outcome>,
+    /// The stored events that the batch replaced or deleted.
+    pub buried: Vec<Seq>,
     /// The newest seq before this batch; other processes may have committed up to here.
     pub before: Seq,
 }
@@ -74,6 +78,7 @@ impl Writer {
             collected: Collected::default(),
             collected_at: Seq::ZERO,
             recent: Recent::default(),
+            buried: Vec::new(),
             merge: None,
             pace: Pace::Live,
         }
@@ -120,6 +125,7 @@ impl Writer {
         let store = self.store.clone();
         let mut outcomes = Vec::with_capacity(batch.iter().map(Prepared::len).sum());
         let mut before = Seq::ZERO;
+        self.buried.clear();
         let bytes: usize = batch.iter().map(Prepared::size).sum();
         let pages = (bytes / store.page_bytes()) as u64;
         let transacted = transact(&store, self.pace.lengthen(pages), |txn, layers| {
@@ -148,7 +154,7 @@ impl Writer {
                 return Err(error);
             }
         }
-        Ok(Committed { outcomes, before })
+        Ok(Committed { outcomes, buried: std::mem::take(&mut self.buried), before })
     }
 
     /// Makes sure that what is collected belongs to the layers.
@@ -218,7 +224,9 @@ impl Writer {
             counts.add_to(layers);
         }
         for seq in dead {
-            bury(&self.store, txn, layers, seq)?;
+            if bury(&self.store, txn, layers, seq)? {
+                self.buried.push(seq);
+            }
         }
         Ok(Outcome::Stored(seq))
     }
@@ -244,14 +252,14 @@ impl Writer {
         Ok(buried)
     }
 
-    /// Buries up to `most` events whose expiration has passed (NIP-40); returns how many.
+    /// Buries up to `most` events whose expiration has passed (NIP-40); returns them.
     ///
     /// Deletion requests stay, hidden: what they deleted must not come back.
     ///
     /// # Errors
     ///
     /// As [`Writer::commit`].
-    pub fn expire(&mut self, now: u64, most: usize) -> Result<u64, StoreError> {
+    pub fn expire(&mut self, now: u64, most: usize) -> Result<Vec<Seq>, StoreError> {
         let mut seqs = Vec::new();
         {
             let snapshot = self.store.snapshot()?;
@@ -268,7 +276,10 @@ impl Writer {
                 }
             }
         }
-        if seqs.is_empty() { Ok(0) } else { self.bury(&seqs) }
+        if !seqs.is_empty() {
+            self.bury(&seqs)?;
+        }
+        Ok(seqs)
     }
 
     /// Returns whether a merge is under way: it does not remove what dies from here on.

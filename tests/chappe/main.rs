@@ -27,6 +27,7 @@ mod nip11;
 mod nip13;
 mod nip40;
 mod nip42;
+mod nip43;
 mod nip45;
 mod nip62;
 mod nip67;

@@ -384,12 +384,19 @@ impl Client {
         self.publish(&event).is_true("", "the fence");
         assert_eq!(self.live(&name).id, event.id, "the fence returns");
         self.close(&name);
+        let mut unused = self.unused();
+        // Subscriptions to everything got the fence too.
+        unused.retain(|message| message[2]["pubkey"] != key(99).public());
+        unused
+    }
+
+    /// Returns everything that was read and not used.
+    pub(crate) fn unused(&mut self) -> Vec<Value> {
         let unused = self.backlog.drain(..).map(|received| match received {
             Received::Json(_, value) => value,
             other => json!(format!("{other:?}")),
         });
-        // Subscriptions to everything got the fence too.
-        unused.filter(|message| message[2]["pubkey"] != key(99).public()).collect()
+        unused.collect()
     }
 
     /// Panics unless nothing unexpected arrived.

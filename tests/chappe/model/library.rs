@@ -134,7 +134,7 @@ impl Bench {
     }
 
     fn expire(&mut self, now: u64) {
-        while self.writer.expire(now, 7).expect("expired events are buried") > 0 {}
+        while !self.writer.expire(now, 7).expect("expired events are buried").is_empty() {}
         self.model.sweep(now);
     }
 

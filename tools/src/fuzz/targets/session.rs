@@ -4,10 +4,14 @@
 //! An input is a byte that chooses settings, then steps with the byte 0x1e between them: messages,
 //! and what the core does meanwhile, such as `!answer 0`.
 
+use std::sync::Arc;
+
 use chappe::config::Settings;
 use chappe::nostr::{ClientMessage, Event, EventRef, Filter, MessageError, PublicKey, Verifier};
-use chappe::policy::Allowance;
-use chappe::session::{Action, Authentication, Challenge, Reconcile, Session, SessionLimits};
+use chappe::policy::{Allowance, Standing};
+use chappe::session::{
+    Action, Authentication, Challenge, Reconcile, Rules, Session, SessionLimits,
+};
 use fastrand::Rng;
 
 use super::{Target, damaged};
@@ -81,7 +85,14 @@ impl Target for Sessions {
         );
         assert_eq!(verb_of(&greeting), "AUTH");
         let account = Account::default();
-        let mut talk = Talk { session, limits, account, now: NOW, verifier: &mut self.verifier };
+        let mut talk = Talk {
+            session,
+            limits,
+            standing: Arc::default(),
+            account,
+            now: NOW,
+            verifier: &mut self.verifier,
+        };
         for step in steps.split(|byte| *byte == SEPARATOR) {
             match step {
                 [b'!', order @ ..] => talk.obey(&String::from_utf8_lossy(order)),
@@ -109,6 +120,7 @@ struct Account {
 struct Talk<'a> {
     session: Session,
     limits: &'a SessionLimits,
+    standing: Arc<Standing>,
     account: Account,
     now: u64,
     verifier: &'a mut Verifier,
@@ -117,7 +129,8 @@ struct Talk<'a> {
 impl Talk<'_> {
     fn say(&mut self, text: &str) {
         let mut answer = Vec::new();
-        let action = self.session.message(text, self.limits, self.now, &mut answer);
+        let rules = Rules { limits: self.limits, standing: &self.standing };
+        let action = self.session.message(text, rules, self.now, &mut answer);
         assert!(answer.len() <= 6 * text.len() + 400, "{} bytes of answer", answer.len());
         match ClientMessage::parse(text) {
             Err(error) => self.expect_refusal(&error, &action, &answer),
