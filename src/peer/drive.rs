@@ -148,8 +148,11 @@ impl Drive<'_> {
                     Leave::Stopped => return Ended::Stopped,
                     Leave::Store(error) => return Ended::Store(error),
                     Leave::Fault(fault) if !fault.is_passing() => return Ended::Fault(fault),
-                    Leave::Fault(fault) if self.is_last(failures) => return Ended::Fault(fault),
-                    Leave::Lost(why) if self.is_last(failures) => {
+                    // Each took long already.
+                    Leave::Fault(fault) if self.is_last(failures + FAULT_WEIGHT) => {
+                        return Ended::Fault(fault);
+                    }
+                    Leave::Lost(why) if self.is_last(failures + weight_of(&why)) => {
                         return Ended::Lost(why.to_string());
                     }
                     Leave::Fault(fault) => fault.to_string(),
@@ -378,6 +381,16 @@ impl Drive<'_> {
     }
 }
 
+/// Returns for how many failures the end of a connection counts: a peer that sends what is no
+/// websocket's will most likely do so again.
+fn weight_of(why: &ClientEnding) -> u32 {
+    match why {
+        ClientEnding::Violation(_) | ClientEnding::TooLong => FAULT_WEIGHT,
+        _ => 0,
+    }
+}
+
+const FAULT_WEIGHT: u32 = 3;
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Connections in a row without progress after which a command gives up.

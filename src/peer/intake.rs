@@ -16,7 +16,8 @@ use crate::clock::Clock;
 use crate::ingest::Admitted;
 use crate::mailbox::{Received, Receiver, Sender, mailbox};
 use crate::nostr::{Event, Verified, Verifier};
-use crate::store::{Outcome, Store, StoreError, Writer};
+use crate::seq::Seq;
+use crate::store::{Outcome, Prepared, Preparer, Store, StoreError, Writer};
 use crate::sys;
 
 /// Says why a verified event is not to be stored, if so.
@@ -65,7 +66,7 @@ struct Batch {
 }
 
 struct Checked {
-    events: Vec<Verified>,
+    events: Prepared,
     bytes: usize,
 }
 
@@ -88,10 +89,13 @@ impl Intake {
         let mut threads = Vec::new();
         for number in 0..sys::core_count() {
             let checker = Checker {
+                // Then there is nothing to look up; what comes twice is noticed by the writer.
+                is_first: store.last_seq() == Seq::ZERO,
                 store: store.clone(),
+                preparer: Preparer::new(store),
                 shared: Arc::clone(&shared),
                 judge: Arc::clone(&judge),
-                verifier: Verifier::new(),
+                verifier: Verifier::with_keys(KEYS_MAX),
             };
             let (inbox, checked) = (inbox.clone(), checked.clone());
             let name = format!("check-{number}");
@@ -100,10 +104,12 @@ impl Intake {
         }
         let committer = Committer {
             store: store.clone(),
-            writer: Writer::for_load(store.clone()),
+            // One for loads would not show what is stored to who compares in this process.
+            writer: Writer::new(store.clone()),
             shared: Arc::clone(&shared),
             clock,
             batch: Vec::new(),
+            events: 0,
             bytes: 0,
         };
         let run = move || committer.run(&outbox);
@@ -216,9 +222,12 @@ impl Shared {
 
 struct Checker {
     store: Store,
+    /// Whether the store had nothing at the beginning.
+    is_first: bool,
     shared: Arc<Shared>,
     judge: Judge,
     verifier: Verifier,
+    preparer: Preparer,
 }
 
 impl Checker {
@@ -229,7 +238,7 @@ impl Checker {
                 Ok(events) => events,
                 Err(error) => {
                     self.shared.fail(error);
-                    Vec::new()
+                    Prepared::default()
                 }
             };
             if checked.send(Checked { events, bytes }).is_err() {
@@ -238,23 +247,34 @@ impl Checker {
         }
     }
 
-    fn check(&mut self, events: Vec<Event>) -> Result<Vec<Verified>, StoreError> {
+    fn check(&mut self, mut events: Vec<Event>) -> Result<Prepared, StoreError> {
         let count = events.len();
-        let mut fresh = Vec::with_capacity(count);
-        {
-            let snapshot = self.store.snapshot()?;
-            for event in events {
-                if snapshot.by_id(&event.id)?.is_none() {
-                    fresh.push(event);
-                }
+        if !self.is_first {
+            events = self.unknown(events)?;
+        }
+        self.shared.add(What::Duplicate, (count - events.len()) as u64);
+        let count = events.len();
+        let mut prepared = Prepared::default();
+        prepared.reserve(events.iter().map(Event::memory_bytes).sum(), count);
+        for event in events {
+            if let Some(verified) = self.verified(event) {
+                self.preparer.add(&mut prepared, &verified);
             }
         }
-        self.shared.add(What::Duplicate, (count - fresh.len()) as u64);
-        let count = fresh.len();
-        let verified: Vec<Verified> =
-            fresh.into_iter().filter_map(|it| self.verified(it)).collect();
-        self.shared.add(What::Invalid, (count - verified.len()) as u64);
-        Ok(verified)
+        self.shared.add(What::Invalid, (count - prepared.len()) as u64);
+        Ok(prepared)
+    }
+
+    /// Drops what is stored, so that it is not verified once more.
+    fn unknown(&self, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
+        let snapshot = self.store.snapshot()?;
+        let mut unknown = Vec::with_capacity(events.len());
+        for event in events {
+            if snapshot.by_id(&event.id)?.is_none() {
+                unknown.push(event);
+            }
+        }
+        Ok(unknown)
     }
 
     fn verified(&mut self, event: Event) -> Option<Verified> {
@@ -269,7 +289,10 @@ struct Committer {
     writer: Writer,
     shared: Arc<Shared>,
     clock: Clock,
-    batch: Vec<Verified>,
+    batch: Vec<Prepared>,
+    /// Events of the batch.
+    events: usize,
+    /// Bytes that came with them.
     bytes: usize,
 }
 
@@ -283,10 +306,10 @@ impl Committer {
                     if self.bytes == 0 {
                         since = Instant::now();
                     }
-                    self.batch.extend(checked.events);
+                    self.events += checked.events.len();
                     self.bytes += checked.bytes;
-                    let is_full =
-                        self.batch.len() >= BATCH_EVENTS_MAX || self.bytes >= BATCH_BYTES_MAX;
+                    self.batch.push(checked.events);
+                    let is_full = self.events >= BATCH_EVENTS_MAX || self.bytes >= BATCH_BYTES_MAX;
                     if is_full || since.elapsed() >= BATCH_AGE_MAX {
                         self.commit();
                     }
@@ -301,20 +324,19 @@ impl Committer {
 
     fn commit(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
-        if !self.batch.is_empty() {
-            let result = self.write();
-            self.batch.clear();
-            if let Err(error) = result {
-                self.shared.fail(error);
-            }
+        if std::mem::take(&mut self.events) > 0
+            && let Err(error) = self.write()
+        {
+            self.shared.fail(error);
         }
+        self.batch.clear();
         if bytes > 0 {
             self.shared.done(bytes);
         }
     }
 
     fn write(&mut self) -> Result<(), StoreError> {
-        let committed = self.writer.commit(&self.batch, self.clock.now_secs())?;
+        let committed = self.writer.commit_prepared(&self.batch, self.clock.now_secs())?;
         for outcome in committed.outcomes {
             let what = match outcome {
                 Outcome::Stored(_) => What::Stored,
@@ -343,6 +365,8 @@ impl Committer {
     }
 }
 
+/// Authors that each thread remembers.
+const KEYS_MAX: usize = 1 << 14;
 /// Bytes of events on their way.
 const BYTES_MAX: usize = 64 << 20;
 /// Batches on their way; each has one event at least.

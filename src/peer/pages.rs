@@ -249,6 +249,6 @@ const SURPLUS_MAX: u64 = 1_000;
 /// No relay shows fewer events at once.
 const CROWD_MIN: u64 = 50;
 const SILENCE_MAX: u64 = 30_000;
-const SILENCES_MAX: u32 = 3;
+const SILENCES_MAX: u32 = 1;
 const WINDOWS_MAX: usize = 64;
 const REFUSALS_MAX: u32 = 12;

@@ -25,6 +25,17 @@ struct Temper {
     wants_proof: bool,
     /// More events in a reconciliation are refused.
     reconciled_max: usize,
+    silence: Silence,
+}
+
+/// What a peer never answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silence {
+    Nothing,
+    Requests,
+    Reconciliations,
+    Events,
+    Everything,
 }
 
 const GENTLE: Temper = Temper {
@@ -35,6 +46,7 @@ const GENTLE: Temper = Temper {
     slows_down: 0,
     wants_proof: false,
     reconciled_max: usize::MAX,
+    silence: Silence::Nothing,
 };
 
 type Events = BTreeMap<EventId, Event>;
@@ -66,6 +78,18 @@ impl Peer {
         let unproven = (self.temper.wants_proof && !self.is_known)
             .then(|| Reject::new(Prefix::AuthRequired, "who is there"));
         let refused = unproven.or(is_slow.then_some(slow));
+        let about = match &asked {
+            ClientMessage::Req { .. } => Silence::Requests,
+            ClientMessage::NegOpen { .. } | ClientMessage::NegMsg { .. } => {
+                Silence::Reconciliations
+            }
+            ClientMessage::Event(_) => Silence::Events,
+            _ => Silence::Nothing,
+        };
+        let silence = self.temper.silence;
+        if silence == Silence::Everything || (silence == about && about != Silence::Nothing) {
+            return Vec::new();
+        }
         match asked {
             ClientMessage::Auth(proof) => {
                 self.is_known = true;
@@ -277,6 +301,7 @@ fn random_temper(random: &mut fastrand::Rng) -> Temper {
         slows_down: [0, 0, 30][random.usize(..3)],
         wants_proof: random.bool(),
         reconciled_max: [300, usize::MAX][random.usize(..2)],
+        silence: Silence::Nothing,
     }
 }
 
@@ -421,4 +446,29 @@ fn what_comes_while_there_is_no_connection_is_made_up_for() {
         assert!(world.own.keys().eq(world.peer.events.keys()), "{knows_reconciliation}");
         assert!(world.engine.counts().pages <= pages + 2, "what was agreed on is not gone through");
     }
+}
+
+#[test]
+fn a_peer_that_does_not_answer_is_not_waited_for_for_long() {
+    for (silence, knows_reconciliation) in [
+        (Silence::Requests, true),
+        (Silence::Requests, false),
+        (Silence::Events, true),
+        (Silence::Everything, true),
+    ] {
+        let mut random = fastrand::Rng::with_seed(6);
+        let temper = Temper { silence, knows_reconciliation, ..GENTLE };
+        let (own, theirs) = (events(&mut random, 0..20), events(&mut random, 20..2_000));
+        let mut world = World::new(temper, own, theirs, Direction::Both, Span::UntilInSync);
+        let end = world.talk(&mut random, usize::MAX);
+        assert!(matches!(end, Some(Action::Fail(Fault::Silent(_)))), "{silence:?}: {end:?}");
+        assert!(world.now.millis < 100_000, "{silence:?}: {} ms", world.now.millis);
+    }
+    // Without an answer to NEG-OPEN there are pages.
+    let mut random = fastrand::Rng::with_seed(7);
+    let temper = Temper { silence: Silence::Reconciliations, ..GENTLE };
+    let theirs = events(&mut random, 0..100);
+    let mut world = World::new(temper, Events::new(), theirs, Direction::Down, Span::UntilInSync);
+    assert_eq!(world.talk(&mut random, usize::MAX), Some(Action::Finish));
+    assert_eq!(world.own.len(), 100);
 }
