@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
 use super::{
-    check, compact, completions, config, delete, export, import, info, key, scan, serve, stream,
-    sync,
+    check, compact, completions, config, delete, export, import, info, invite, key, member, scan,
+    serve, stream, sync,
 };
 use crate::config::load::CONFIG_VARIABLE;
 use crate::config::{Config, Flag, Sources, load};
@@ -65,6 +65,8 @@ impl Arguments {
             Command::Check(arguments) => check::run(common, &arguments),
             Command::Config(arguments) => config::run(common, &arguments),
             Command::Key(arguments) => key::run(common, &arguments),
+            Command::Invite(arguments) => invite::run(common, &arguments),
+            Command::Member(arguments) => member::run(common, &arguments),
             Command::Completions(arguments) => completions::run(&arguments),
         }
     }
@@ -166,6 +168,8 @@ enum Command {
     Check(check::Arguments),
     Config(config::Arguments),
     Key(key::Arguments),
+    Invite(invite::Arguments),
+    Member(member::Arguments),
     Completions(completions::Arguments),
 }
 

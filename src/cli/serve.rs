@@ -121,19 +121,24 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
 
 fn membership(settings: &Settings, keys: &Keypair) -> Option<MembershipSettings> {
     let membership = &settings.membership;
-    let rules = MembershipRules {
+    membership.enabled.then(|| MembershipSettings {
+        rules: membership_rules(settings, keys),
+        codes: membership.codes.clone().into(),
+        invite_secs: membership.invite_secs,
+    })
+}
+
+/// Returns what membership is good for by these settings.
+pub(super) fn membership_rules(settings: &Settings, keys: &Keypair) -> MembershipRules {
+    let membership = &settings.membership;
+    MembershipRules {
         own_key: keys.public_key(),
         operator: operator(settings),
         writes: membership.writes,
         reads: membership.reads,
         invites: if membership.members_invite { Invites::OnRequest } else { Invites::ByOperator },
         open_kinds: kinds(&membership.open_kinds).collect(),
-    };
-    membership.enabled.then(|| MembershipSettings {
-        rules,
-        codes: membership.codes.clone().into(),
-        invite_secs: membership.invite_secs,
-    })
+    }
 }
 
 fn operator(settings: &Settings) -> Option<PublicKey> {

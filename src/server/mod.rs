@@ -49,6 +49,7 @@ mod work;
 mod tests;
 
 pub use pulse::Pulse;
+pub use recall::read_members;
 pub use run::{Occasion, Server, Steward};
 pub use settings::{
     About, Compression, LiveSettings, MembershipSettings, Naming, Proxies, ServerError,

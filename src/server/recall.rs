@@ -1,8 +1,8 @@
 //! What stands when the relay starts: read back from the events in the store.
 
 use super::settings::MembershipSettings;
-use crate::nostr::{Filter, Keypair, Kind, PublicKey};
-use crate::policy::{Membership, Standing, Standings};
+use crate::nostr::{Filter, Keypair, Kind};
+use crate::policy::{Membership, MembershipRules, Standing, Standings};
 use crate::query;
 use crate::store::{Store, StoreError};
 
@@ -17,19 +17,20 @@ pub(super) fn standings(
     store: &Store,
 ) -> Result<Standings, StoreError> {
     let mut standing = Standing::default();
-    if let (Some(keys), Some(membership)) = (keys, membership) {
-        standing.members = Some(Membership::new(membership.rules.clone()));
-        recall_members(&mut standing, keys.public_key(), store)?;
+    if let (Some(_), Some(membership)) = (keys, membership) {
+        standing.members = Some(read_members(membership.rules.clone(), store)?);
     }
     Ok(Standings::new(standing))
 }
 
-/// Brings a standing up to date with what the relay of this key has said about members.
-fn recall_members(
-    standing: &mut Standing,
-    own_key: PublicKey,
-    store: &Store,
-) -> Result<(), StoreError> {
+/// Returns who belongs to the relay, by what it has said itself.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub fn read_members(rules: MembershipRules, store: &Store) -> Result<Membership, StoreError> {
+    let own_key = rules.own_key;
+    let mut members = Membership::new(rules);
     // What changed is read behind the list that it changes.
     for kinds in [&[Kind::MEMBER_LIST][..], &[Kind::MEMBER_ADDED, Kind::MEMBER_REMOVED]] {
         let filter = Filter {
@@ -47,9 +48,9 @@ fn recall_members(
         found.sort_unstable();
         for (_, seq) in found {
             if let Some(event) = snapshot.by_seq(seq)? {
-                standing.note(&event);
+                members.note(&event);
             }
         }
     }
-    Ok(())
+    Ok(members)
 }

@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::client::{Client, Verdict};
-use crate::harness::{Event, Key, Relay, http, key, now};
+use crate::harness::{Event, Finished, Key, Relay, http, key, now};
 
 const OPERATOR: u32 = 1;
 
 /// A relay with a key of its own and members.
 struct House {
     relay: Relay,
+    settings: Vec<String>,
     _folder: TempDir,
 }
 
@@ -32,7 +33,14 @@ impl House {
         all.push("membership.open_kinds=20999");
         all.extend(settings);
         let store = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
-        House { relay: Relay::start_on(store, &all), _folder: folder }
+        let settings = all.iter().map(|setting| (*setting).to_owned()).collect();
+        House { relay: Relay::start_on(store, &all), settings, _folder: folder }
+    }
+
+    /// Runs a command with the settings and the store of this relay.
+    fn command(&self, arguments: &[&str]) -> Finished {
+        let settings = self.settings.iter().flat_map(|it| ["--set", it.as_str()]);
+        self.relay.command(&arguments.iter().copied().chain(settings).collect::<Vec<_>>())
     }
 
     /// A client that has proven to be the owner of a key.
@@ -233,6 +241,47 @@ fn codes_of_the_settings_let_in_anybody() {
         join(&mut guest, &key(number), "open sesame").is_true("info", number);
     }
     join(&mut house.client(&key(7)), &key(7), "second").is_true("info", 7);
+}
+
+#[test]
+fn the_operator_makes_invitations_and_members_by_commands_while_the_relay_serves() {
+    let house = House::start(&["membership.members_invite=false"]);
+    let [code, many] = ["--uses=1", "--uses=2"].map(|uses| {
+        let made = house.command(&["invite", uses, "--expires", "1h"]).code(0);
+        made.text().trim().to_owned()
+    });
+    for (number, code, is_good) in
+        [(5, &code, true), (6, &code, false), (6, &many, true), (7, &many, true), (8, &many, false)]
+    {
+        let verdict = join(&mut house.client(&key(number)), &key(number), code);
+        assert_eq!(verdict.accepted, is_good, "{number}: {verdict:?}");
+    }
+    let made = house.command(&["invite", "--count", "3", "--json"]).code(0).json();
+    assert_eq!(made.as_array().map(Vec::len), Some(3));
+    house.command(&["member", "add", key(9).public(), "--role", "king"]).code(0).says("a member");
+    let mut client = house.client(&key(9));
+    let members = [OPERATOR, 5, 6, 7, 9].map(key);
+    let list = house.wait_for_list(&mut client, &members.each_ref());
+    let tag = list.tags.iter().find(|tag| tag.get(1).is_some_and(|it| it == key(9).public()));
+    assert_eq!(tag.and_then(|tag| tag.get(2)).map(String::as_str), Some("king"));
+    client.publish(&key(9).note("by command", now())).is_true("", "a member");
+    house.command(&["member", "remove", key(9).public()]).code(0);
+    house.wait_for_list(&mut client, &[OPERATOR, 5, 6, 7].map(key).each_ref());
+    client.publish(&key(9).note("later", now())).is_false("restricted", "removed by command");
+    let listed = house.command(&["member", "list", "--json"]).code(0).json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(4));
+    house.command(&["member", "remove", key(9).public()]).refused().says("no member");
+    house.command(&["member", "remove", key(OPERATOR).public()]).refused().says("operator");
+    house.command(&["member", "add", "nobody"]).code(2);
+}
+
+#[test]
+fn a_code_of_a_command_expires() {
+    let house = House::start(&[]);
+    let code = house.command(&["invite", "--expires", "0s"]).code(0).text().trim().to_owned();
+    let verdict = join(&mut house.client(&key(5)), &key(5), &code);
+    verdict.is_false("restricted", "expired");
+    assert!(verdict.text.contains("expired"), "{verdict:?}");
 }
 
 #[test]

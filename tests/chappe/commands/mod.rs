@@ -4,6 +4,7 @@
 mod config;
 mod export;
 mod import;
+mod key;
 mod store;
 
 use tempfile::TempDir;
