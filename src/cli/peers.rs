@@ -1,6 +1,5 @@
 //! What the commands that talk to other relays have in common.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -8,9 +7,8 @@ use clap::ValueEnum;
 use super::exit::Failure;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::hex;
 use crate::net::Address;
-use crate::nostr::{Event, Filter, Keypair, Kind};
+use crate::nostr::{Event, Filter, Kind};
 use crate::peer::{Direction, Ended, Intake, IntakeThreads, Judge};
 use crate::session::{self, OwnNames, Reader, RestrictedKinds};
 use crate::store::Store;
@@ -51,17 +49,6 @@ pub(super) fn without_limits(filter: Filter) -> Result<Filter, Failure> {
         return Err(Failure::usage("expected a filter without search, found one with a search"));
     }
     Ok(filter)
-}
-
-/// Reads a secret key from a file.
-pub(super) fn read_key(path: &Path) -> Result<Keypair, Failure> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::failed(format!("failed to read {shown}: {error}")))?;
-    let secret = hex::decode_32(text.trim().as_bytes());
-    secret.and_then(Keypair::from_secret).ok_or_else(|| {
-        Failure::usage(format!("{shown}: expected a secret key of 64 lower-case hex characters"))
-    })
 }
 
 /// Returns as whom the store is read for other relays.

@@ -18,7 +18,8 @@ use super::names::own_names;
 use super::network::{block_on, client_options};
 use super::open::open_or_create;
 use super::output::{Progress, elapsed, grouped, print_json, say};
-use super::peers::{Way, failure_of, parse_url, read_key, reader_of, start_intake, without_limits};
+use super::peers::{Way, failure_of, parse_url, reader_of, start_intake, without_limits};
+use super::secret;
 use crate::clock::Clock;
 use crate::net::{Address, ClientOptions};
 use crate::nostr::{Filter, Keypair};
@@ -52,7 +53,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WAY", default_value = "down")]
     dir: Way,
 
-    /// Prove to be the owner of the secret key in FILE (64 hex characters) if asked (NIP-42)
+    /// Prove to be the owner of the secret key in FILE if asked (NIP-42); `relay key generate`
+    /// makes one
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
@@ -76,7 +78,7 @@ Exit code 130 after Ctrl-C; 1 when no relay is left that could be dealt with.";
 /// Runs the command until it is interrupted.
 pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     let filter = without_limits(arguments.filter.clone().unwrap_or_else(everything))?;
-    let key = arguments.key.as_deref().map(read_key).transpose()?.map(Arc::new);
+    let key = arguments.key.as_deref().map(secret::read).transpose()?.map(Arc::new);
     let config = common.load(Vec::new())?;
     let settings = &config.settings;
     let store = open_or_create(settings)?;

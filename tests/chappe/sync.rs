@@ -1,6 +1,7 @@
 //! `relay sync`: two stores agree afterwards, whatever they had and whatever happens on the way.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -183,11 +184,13 @@ fn a_relay_that_wants_to_know_who_asks_is_told() {
         sync(&mine, &url(&relay), &[]).code(1).says("NIP-42").says("--key");
         let file = mine.path().join("key");
         std::fs::write(&file, format!("{:064x}\n", 5)).expect("a file can be written");
+        let own = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&file, own).expect("it is our own");
         let done = sync(&mine, &url(&relay), &["--dir", "both", "--key", text(&file)]).code(0);
         assert_eq!(count(&done, "received", "stored"), 300);
         assert!(export(&mine) == export(&other));
         std::fs::write(&file, "nonsense").expect("a file can be written");
-        sync(&mine, &url(&relay), &["--key", text(&file)]).code(2).says("64");
+        sync(&mine, &url(&relay), &["--key", text(&file)]).refused().says("64");
     }
 }
 

@@ -15,10 +15,9 @@ use super::super::names::own_names;
 use super::super::network::{block_on, client_options};
 use super::super::open::{now, open_or_create};
 use super::super::output::{Progress, grouped, print_json, rate, say};
-use super::super::peers::{
-    Way, failure_of, parse_url, read_key, reader_of, start_intake, without_limits,
-};
+use super::super::peers::{Way, failure_of, parse_url, reader_of, start_intake, without_limits};
 use super::super::range::parse_range;
+use super::super::secret;
 use super::summary::Summary;
 use crate::clock::Clock;
 use crate::net::Address;
@@ -61,7 +60,8 @@ pub(in super::super) struct Arguments {
     #[arg(long)]
     dry_run: bool,
 
-    /// Prove to be the owner of the secret key in FILE (64 hex characters) if asked (NIP-42)
+    /// Prove to be the owner of the secret key in FILE if asked (NIP-42); `relay key generate`
+    /// makes one
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
@@ -87,7 +87,7 @@ events that were refused or not valid; 1 when the other relay could not be dealt
 /// Runs the command.
 pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     let filter = filter_of(arguments)?;
-    let key = arguments.key.as_deref().map(read_key).transpose()?;
+    let key = arguments.key.as_deref().map(secret::read).transpose()?;
     let config = common.load(Vec::new())?;
     let settings = &config.settings;
     let store = open_or_create(settings)?;

@@ -65,7 +65,7 @@ pub(super) async fn dial(address: &Address, routes: &Routes) -> Result<TcpStream
             None if matches!(network, Network::Tor | Network::I2p) => {
                 Err(ConnectError::NoProxy { host: host.to_owned(), network })
             }
-            None => direct(host, (host, port)).await,
+            None => direct(&address.authority(), (host, port)).await,
         }
     };
     let after = route.connect_deadline;
