@@ -177,3 +177,39 @@ fn what_is_private_from_here_on_is_kept_from_clients_that_listen_already() {
     author.publish(&key(1).event(30, "closed", &[], now())).is_true("", "kind 30");
     reader.assert_quiet();
 }
+
+#[test]
+fn rates_and_lists_change_for_clients_that_are_connected() {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let list = folder.path().join("refused.txt");
+    fs::write(&list, "# nobody\n").expect("files can be written");
+    let config = |rate: &str| {
+        let list = text(&list);
+        format!(
+            "[guard]\nexempt = []\n[policy]\nrefused_authors_file = {list:?}\n\
+             [rates_per_connection]\nrequests = {rate:?}\n"
+        )
+    };
+    let it = Configured::start(&config("1k/day"));
+    let mut client = it.relay.connect();
+    client.publish(&key(1).event(1, "a", &[], now())).is_true("", "nobody is refused");
+    fs::write(&list, key(1).public()).expect("files can be written");
+    until("the author is refused", || {
+        let content = fastrand::u64(..).to_string();
+        !client.publish(&key(1).event(1, &content, &[], now())).accepted
+    });
+    assert!(!client.ids(&[json!({"limit": 1})]).is_empty());
+    it.write(&config("1/day"));
+    it.relay.await_said("rates_per_connection.requests is \"1/day\"");
+    client.request("too many", &[json!({})]);
+    let mut asked = 0;
+    until("requests are refused", || {
+        asked += 1;
+        client.request("more", &[json!({"limit": 0})]);
+        let answer = client.wait_for_json("an answer", |it| {
+            (it[1] == "more" && it[0] != "EVENT").then(|| it.clone())
+        });
+        answer[0] == "CLOSED"
+    });
+    assert!(asked < 1_000, "by the new rate");
+}
