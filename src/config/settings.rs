@@ -351,11 +351,11 @@ settings! {
 
         /// Messages REQ.
         #[key(unit = "", range = RATE, reload = Yes)]
-        requests: RateLimit = rate("6k/min");
+        requests: RateLimit = rate("3k/min burst 1k");
 
         /// Messages COUNT.
         #[key(unit = "", range = RATE, reload = Yes)]
-        counts: RateLimit = rate("1200/min");
+        counts: RateLimit = rate("600/min burst 300");
 
         /// Messages NEG-OPEN and NEG-MSG.
         #[key(unit = "", range = RATE, reload = Yes)]
@@ -368,7 +368,7 @@ settings! {
         /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
         /// Whoever has caused more gets questions refused until that is made up for.
         #[key(unit = "", range = RATE, reload = Yes)]
-        work: RateLimit = rate("3G/min");
+        work: RateLimit = rate("2G/min burst 500M");
     }
 
     /// The same for each connection by itself.

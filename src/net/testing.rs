@@ -214,6 +214,7 @@ impl Conversation for Echo {
                 return Flow::Pause;
             }
             "close" => return Flow::Close(CloseCode::Policy),
+            "leave" => return Flow::Leave(CloseCode::Policy),
             "close with reason" => self.outbound.close(CloseCode::Policy, "because"),
             "pour" => self.outbound.push_text_with(|out| out.resize(out.len() + (1 << 22), b'y')),
             echoed => self.outbound.push_text(echoed.as_bytes()),

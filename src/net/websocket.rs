@@ -57,6 +57,8 @@ pub enum Flow {
     Pause,
     /// The end: what is queued is written, then the connection closes with this code.
     Close(CloseCode),
+    /// The same without waiting for the client's part in it: what it still sends is not read.
+    Leave(CloseCode),
 }
 
 /// Why a connection ended.
@@ -318,6 +320,10 @@ impl Connection {
             Flow::Continue => {}
             Flow::Pause => self.outbound.pause_reading(),
             Flow::Close(code) => self.outbound.close(code, ""),
+            Flow::Leave(code) => {
+                self.outbound.close(code, "");
+                self.enter(Phase::Answering);
+            }
         }
     }
 
@@ -595,6 +601,16 @@ mod tests {
             client.end();
             assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
         }
+    }
+
+    #[test]
+    fn who_is_left_is_told_and_not_waited_for() {
+        let (relay, mut client) = relay_client();
+        client.send(["answer", "leave", "ignored"].map(text_frame).concat());
+        assert_eq!(client.text(), "answer");
+        assert_eq!(client.close_code(), 1008);
+        client.end();
+        assert_eq!(relay.next_told(), Told::Closed(Ending::Relay));
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Core {
 fn shut_out(connection: &Connection, secs: u64) -> Flow {
     let text = format!("rate-limited: too much of what is refused; come back in {secs} seconds");
     connection.outbound.push_text_with(|out| message::write_notice(out, &text));
-    Flow::Close(CloseCode::Policy)
+    Flow::Leave(CloseCode::Policy)
 }
 
 impl Connection {
