@@ -35,7 +35,6 @@ pub(super) struct Merge {
     /// Where the next step starts; beyond the indexes, the mark has moved.
     index: usize,
     from: Entry,
-    blocks_per_step: usize,
 }
 
 impl Merge {
@@ -78,19 +77,10 @@ impl Merge {
             last: current.last,
             index: 0,
             from: Entry::MIN,
-            blocks_per_step: BLOCKS_PER_STEP,
         };
         drop(txn);
         store.publish(layers);
         Ok(Some(merge))
-    }
-
-    /// Makes the steps of a store's first merge long: it frees no pages.
-    pub(super) fn in_long_steps(mut self, layers: &Layers) -> Merge {
-        if layers.merged == Seq::ZERO {
-            self.blocks_per_step = BLOCKS_PER_LONG_STEP;
-        }
-        self
     }
 
     /// Does the next step; returns whether the merge is over.
@@ -109,7 +99,7 @@ impl Merge {
             return Ok(true);
         }
         layers.changes += 1;
-        let mut blocks_left = self.blocks_per_step;
+        let mut blocks_left = BLOCKS_PER_STEP;
         while self.index < Index::ALL.len() {
             let index = Index::ALL[self.index];
             let table = store.tables().indexes[self.index];
@@ -221,8 +211,6 @@ struct Window<'m> {
 /// commit that takes a page from such a row writes what is left of it: with long rows even the
 /// smallest commit would write hundreds of kilobytes.
 const BLOCKS_PER_STEP: usize = if cfg!(test) { 3 } else { 256 };
-/// The same where nobody waits and nothing is freed: some tens of megabytes.
-const BLOCKS_PER_LONG_STEP: usize = if cfg!(test) { 5 } else { 8_192 };
 /// Dead records that one step may remove; each may lie on a page of its own.
 const RECORDS_PER_STEP: usize = if cfg!(test) { 5 } else { 256 };
 /// Entries looked at at once; more than most steps need.

@@ -49,14 +49,6 @@ enum Pace {
     Load,
 }
 
-impl Pace {
-    /// Returns by how many pages the file is lengthened before so many are written. A load does not
-    /// write small commits, which is what that is for.
-    fn lengthen(self, pages: u64) -> Option<u64> {
-        (self == Pace::Live).then_some(pages)
-    }
-}
-
 /// What one commit did.
 #[derive(Debug)]
 pub struct Committed {
@@ -128,7 +120,7 @@ impl Writer {
         self.buried.clear();
         let bytes: usize = batch.iter().map(Prepared::size).sum();
         let pages = (bytes / store.page_bytes()) as u64;
-        let transacted = transact(&store, self.pace.lengthen(pages), |txn, layers| {
+        let transacted = transact(&store, pages, |txn, layers| {
             before = layers.last;
             self.begin(layers);
             self.recent.follow(&store, txn, layers)?;
@@ -239,7 +231,7 @@ impl Writer {
     pub fn bury(&mut self, seqs: &[Seq]) -> Result<u64, StoreError> {
         let store = self.store.clone();
         let mut buried = 0;
-        let transaction = transact(&store, self.pace.lengthen(0), |txn, layers| {
+        let transaction = transact(&store, 0, |txn, layers| {
             self.recent.follow(&store, txn, layers)?;
             for seq in seqs {
                 buried += u64::from(bury(&store, txn, layers, *seq)?);
@@ -316,10 +308,6 @@ impl Writer {
                 self.show_collected();
             }
             self.merge = Merge::start(&self.store, entries_min)?;
-            if self.pace == Pace::Load {
-                let layers = self.store.layers();
-                self.merge = self.merge.take().map(|merge| merge.in_long_steps(&layers));
-            }
             if self.merge.is_some() {
                 self.recent.freeze();
             }
@@ -327,8 +315,7 @@ impl Writer {
         let Some(merge) = &mut self.merge else { return Ok(false) };
         let store = self.store.clone();
         let mut is_done = false;
-        let pages = self.pace.lengthen(PAGES_PER_MERGE_STEP);
-        let transaction = transact(&store, pages, |txn, layers| {
+        let transaction = transact(&store, PAGES_PER_MERGE_STEP, |txn, layers| {
             self.recent.follow(&store, txn, layers)?;
             is_done = merge.step(&store, txn, layers)?;
             Ok(())
@@ -388,7 +375,7 @@ const PAGES_PER_MERGE_STEP: u64 = 300;
 /// transaction, or nothing if nothing was changed.
 fn transact(
     store: &Store,
-    pages: Option<u64>,
+    pages: u64,
     work: impl FnOnce(&mut RwTxn<'_>, &mut Layers) -> Result<(), StoreError>,
 ) -> Result<Option<usize>, StoreError> {
     let mut writing = store.writing();
@@ -397,9 +384,7 @@ fn transact(
     }
     let mut txn = store.env().write_txn()?;
     let transaction = txn.id();
-    if let Some(pages) = pages {
-        store.extend(&mut writing, pages)?;
-    }
+    store.extend(&mut writing, pages)?;
     store.catch_up(&txn, transaction - 1)?;
     let before = store.layers();
     let mut layers = Layers::clone(&before);
