@@ -362,7 +362,7 @@ fn close_code(payload: &[u8]) -> Result<Option<CloseCode>, Fault> {
         };
     };
     let code = CloseCode::from(u16::from_be_bytes(*code));
-    if !code.is_allowed() {
+    if !code.is_allowed() && u16::from(code) != BAD_GATEWAY {
         return Err(Fault::Protocol("close code is reserved"));
     }
     simdutf8::basic::from_utf8(reason).map_err(|_| Fault::Utf8)?;
@@ -472,6 +472,8 @@ pub(crate) fn write_close_frame(out: &mut Vec<u8>, code: Option<CloseCode>, reas
     write_control_frame(out, Control::Close, &payload);
 }
 
+/// A close code that was registered after tungstenite's list of them.
+const BAD_GATEWAY: u16 = 1014;
 /// The longest payload of a control frame, and of a data frame with a one-byte length.
 pub(super) const CONTROL_BYTES_MAX: usize = 125;
 /// A server's header with a two-byte length: the room left for payloads of unknown length.
@@ -740,6 +742,14 @@ mod tests {
         }
         let single: Vec<&[u8]> = bytes.chunks(1).collect();
         assert_eq!(decode(&single, 300, || false), expected);
+    }
+
+    #[test]
+    fn every_code_that_may_be_sent_closes_and_no_other() {
+        for code in 0..=u16::MAX {
+            let frame = client_frame(0x88, [3, 1, 4, 1], &code.to_be_bytes());
+            assert_eq!(decode_whole(&frame), model(&frame, 300), "{code}");
+        }
     }
 
     #[test]
