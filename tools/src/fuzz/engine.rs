@@ -59,11 +59,8 @@ pub(super) fn run(entries: &[Entry], plan: &Plan) -> Vec<Tally> {
     });
     drop(std::panic::take_hook());
     let mut sums: Vec<Tally> = entries.iter().map(|_| Tally::default()).collect();
-    for (sum, tally) in tallies.into_iter().flat_map(|job| (0..).zip(job)).map(|(at, tally)| {
-        let at: usize = at;
-        (at, tally)
-    }) {
-        sums[sum].add(tally);
+    for job in tallies {
+        sums.iter_mut().zip(job).for_each(|(sum, tally)| sum.add(tally));
     }
     sums
 }

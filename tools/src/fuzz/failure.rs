@@ -1,6 +1,6 @@
 //! What a failing case leaves: why it failed, the smallest input that still does, a file.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ pub(super) struct Fault {
 
 thread_local! {
     static LAST: RefCell<Option<Fault>> = const { RefCell::new(None) };
-    static IS_FUZZING: RefCell<bool> = const { RefCell::new(false) };
+    static IS_FUZZING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A panic of a thread that is none of ours: of a server under test.
@@ -31,7 +31,7 @@ pub(super) fn catch_panics() {
         let place = info.location().map_or_else(String::new, ToString::to_string);
         let text = info.payload_as_str().unwrap_or("a panic without words").to_owned();
         let fault = Fault { place, text };
-        if IS_FUZZING.with_borrow(|is_fuzzing| *is_fuzzing) {
+        if IS_FUZZING.get() {
             LAST.set(Some(fault));
         } else if let Ok(mut foreign) = FOREIGN.lock() {
             foreign.get_or_insert(fault);

@@ -97,7 +97,7 @@ impl Events {
         let identifier = if event.kind.is_addressable() { identifier } else { String::new() };
         let expected = format!("{}:{}:{identifier}", plain.kind, plain.pubkey);
         assert_eq!(chappe::nostr::json::unescape(&address), expected);
-        assert!(event.memory_bytes() < 2 * (plain.content.len() * 6 + 40_000), "memory is bounded");
+        assert!(event.memory_bytes() < 2 * view.json_len() + 1_024, "memory is bounded");
     }
 }
 

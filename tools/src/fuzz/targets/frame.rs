@@ -74,7 +74,11 @@ impl Target for Frames {
         assert_eq!(whole, pieces, "in pieces");
         let (plain, is_cut) = plain_story(bytes, bytes_max, encoding);
         assert_eq!(whole.seen, plain.seen);
-        assert!(whole.fault == plain.fault || is_cut, "{whole:?}\n{plain:?}");
+        // Of a damaged text that is too long, too, either may be said.
+        let is_either = |fault| encoding == Encoding::Deflate && matches!(fault, Some(1007 | 1009));
+        let is_same =
+            whole.fault == plain.fault || is_either(whole.fault) && is_either(plain.fault);
+        assert!(is_same || is_cut, "{whole:?}\n{plain:?}");
         if encoding == Encoding::Plain {
             compare_tungstenite(bytes, bytes_max, &whole);
         }
