@@ -136,6 +136,11 @@ impl<T: Send + 'static> Inbox<T> {
         self.ring();
     }
 
+    /// Returns how many messages are waiting.
+    pub fn count(&self) -> usize {
+        self.receiver.len()
+    }
+
     /// Wakes the thread without a message. Rings once until [`Inbox::answer`].
     pub fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {

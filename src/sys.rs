@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+pub mod process;
 pub mod service;
 
 /// Returns how many cores this process may run on; at least 1.
@@ -42,6 +43,29 @@ pub fn disk_bytes(path: &Path) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok((about.f_blocks as u64).saturating_mul(about.f_frsize as u64))
+}
+
+/// Returns how many files this process may open.
+pub fn open_file_limit() -> io::Result<u64> {
+    raise_open_file_limit(0)
+}
+
+/// Returns whether this process could map a file of so many bytes: there may be a limit (RLIMIT_AS),
+/// and 32 bits address little.
+pub fn has_address_space(bytes: u64) -> bool {
+    let Ok(bytes) = usize::try_from(bytes) else { return false };
+    let (protection, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    let flags = flags | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping of nothing at an address of the system's choice touches no memory that
+    // is in use.
+    let place = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    if place == libc::MAP_FAILED {
+        return false;
+    }
+    // SAFETY: `place` is the mapping made above, which nobody else knows.
+    let failed = unsafe { libc::munmap(place, bytes) };
+    assert_eq!(failed, 0, "a mapping of our own can be given back");
+    true
 }
 
 /// Returns bytes that nobody can predict.
@@ -91,6 +115,12 @@ mod tests {
     fn a_disk_has_a_size_and_what_is_no_path_has_none() {
         assert!(disk_bytes(Path::new(".")).expect("it is a path") > 1 << 20);
         assert!(disk_bytes(Path::new("/no/such/path")).is_err());
+    }
+
+    #[test]
+    fn address_space_is_probed_and_given_back() {
+        assert!((0..100).all(|_| has_address_space(1 << 40)));
+        assert!(!has_address_space(1 << 60));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `relay serve`: runs the relay.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -62,7 +62,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
         Failure::failed(format!("failed to take the sockets of the service manager: {error}"))
     })?;
     let server = Server::start(options(reloads.current())?, store.clone(), &given)?;
-    introduce(&store, server.local_addr())?;
+    introduce(&store, &server)?;
     service::notify_ready(&format!("listening on ws://{}", server.local_addr()));
     let watching = watchdog::start(server.pulse());
     server.run_until_signal(&mut reloads, || {
@@ -74,11 +74,15 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
 }
 
 /// Says what runs, where, and what to do next.
-fn introduce(store: &Store, address: SocketAddr) -> Result<(), Failure> {
+fn introduce(store: &Store, server: &Server) -> Result<(), Failure> {
+    let address = server.local_addr();
     let events: u64 = store.snapshot()?.totals().map(|(_, count)| count).sum();
     say(&format!("Chappe {}, a Nostr relay", env!("CARGO_PKG_VERSION")));
     say(&format!("  listening on  ws://{address}"));
     say(&format!("  events        {} in {}", grouped(events), store.path().display()));
+    if let Some(metrics) = server.metrics_addr() {
+        say(&format!("  metrics       http://{metrics}/metrics"));
+    }
     say("  fill it       relay import FILE.jsonl, also while it runs (relay help import)");
     say("  stop it       Ctrl-C");
     Ok(())
@@ -96,6 +100,7 @@ pub fn options(settings: &Settings) -> Result<ServerSettings, Failure> {
         cores: (settings.server.threads > 0).then(|| size_of(settings.server.threads)),
         membership: keys.as_deref().and_then(|keys| membership(settings, keys)),
         keys,
+        metrics: settings.metrics.listen,
         live: live(settings)?,
     })
 }
@@ -112,6 +117,9 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         session: session(settings)?,
         query: QueryLimits { default_limit: limits.default_limit, max_limit: limits.max_limit },
         count_max: limits.max_count,
+        slow_query: Some(settings.log.slow_query_millis)
+            .filter(|millis| *millis > 0)
+            .map(Duration::from_millis),
         reconcile: reconcile(settings),
         about: about(settings),
         proxies: quotas::proxies(settings),

@@ -78,6 +78,22 @@ pub(super) const RETENTION: Range = Range::ListOf(&Range::Form {
     accepts: |text| text.parse::<RetentionRule>().is_ok(),
 });
 
+/// Levels of the log, the most important first.
+pub(super) const LEVEL: Range = Range::OneOf(LEVELS);
+const LEVELS: &[&str] = &["error", "warn", "info", "debug", "trace"];
+
+/// Levels of single modules.
+pub(super) const MODULE_LEVELS: Range = Range::ListOf(&Range::Form {
+    described: "a module and its level, such as net=debug",
+    accepts: |text| {
+        let is_path = |module: &str| {
+            let is_letter = |byte: u8| byte.is_ascii_lowercase() || b"_:".contains(&byte);
+            !module.is_empty() && module.bytes().all(is_letter)
+        };
+        text.split_once('=').is_some_and(|(it, level)| is_path(it) && LEVELS.contains(&level))
+    },
+});
+
 pub(super) const KINDS: Range = Range::ListOf(&Range::Integers(0, 65_535));
 
 pub(super) const WEB_ADDRESS: Range = Range::Form {

@@ -25,4 +25,4 @@ pub use change::{Change, ChangedKey};
 pub use error::{ConfigError, Problem};
 pub use load::{Config, Flag, Origin, Sources, load};
 pub use settings::Settings;
-pub use value::RateLimit;
+pub use value::{Level, LogFormat, RateLimit};

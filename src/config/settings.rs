@@ -8,12 +8,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::forms::{
-    ADDRESS_RANGES, AGE_BY_KIND, BYTES_BY_KIND, CIRCLE, CODES, KIND_RANGES, KINDS, LISTEN_ADDRESS,
-    PROXY, PUBLIC_KEY, PUBLIC_KEYS, RATE, RELAY_URLS, RETENTION, TAGS, WEB_ADDRESS, WORDS,
-    WORK_BY_KIND,
+    ADDRESS_RANGES, AGE_BY_KIND, BYTES_BY_KIND, CIRCLE, CODES, KIND_RANGES, KINDS, LEVEL,
+    LISTEN_ADDRESS, MODULE_LEVELS, PROXY, PUBLIC_KEY, PUBLIC_KEYS, RATE, RELAY_URLS, RETENTION,
+    TAGS, WEB_ADDRESS, WORDS, WORK_BY_KIND,
 };
 use super::key::{Key, Range, Raw, Reload, Section, settings};
-use super::value::{RateLimit, Value, words};
+use super::value::{Level, LogFormat, RateLimit, Value, words};
 use crate::policy::Circle;
 use crate::server::{Compression, Naming};
 use crate::store::Durability;
@@ -526,12 +526,37 @@ settings! {
         lokinet_connect_secs: u64 = 60;
     }
 
-    /// Log lines on standard error.
+    /// Log lines on standard error. They have neither content of events nor keys, and no addresses.
     [log] LogSettings {
         /// Least important level that is written.
-        #[key(unit = "", range = Range::OneOf(&["error", "warn", "info", "debug", "trace"]),
-            reload = Yes)]
+        #[key(unit = "", range = LEVEL, reload = Yes)]
         level: Level = Level::Info;
+
+        /// Levels of single modules, where they differ: "net=debug", "server::guard=trace".
+        #[key(unit = "", range = MODULE_LEVELS, reload = Yes, example = "[\"net=debug\"]")]
+        modules: Vec<String> = Vec::new();
+
+        /// How lines are written. "text": for people. "json": one object a line.
+        #[key(unit = "", range = Range::OneOf(&["text", "json"]), reload = No)]
+        format: LogFormat = LogFormat::Text;
+
+        /// Warnings and errors of one kind in ten seconds; what is beyond is counted and told as
+        /// one line. 0: all of them.
+        #[key(unit = "lines", range = Range::Integers(0, 1_000_000), reload = Yes)]
+        repeats_max: u64 = 20;
+
+        /// Queries that take more work than this are told, with their plan and the form of their
+        /// filters. 0: none.
+        #[key(unit = "milliseconds", range = Range::Integers(0, 3_600_000), reload = Yes)]
+        slow_query_millis: u64 = 500;
+    }
+
+    /// What the relay tells of itself to who runs it.
+    [metrics] MetricsSettings {
+        /// Address and port for /metrics (Prometheus), /health and /ready, without any access
+        /// control: an address that only the operator reaches. Absent: nowhere.
+        #[key(unit = "", range = LISTEN_ADDRESS, reload = No, example = "\"127.0.0.1:9777\"")]
+        listen: Option<SocketAddr> = None;
     }
 }
 
@@ -544,31 +569,6 @@ words! {
 }
 
 words! { Naming { "forwarded" => Naming::Header, "protocol" => Naming::Protocol } }
-
-/// Importance of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// Data lost or service down.
-    Error,
-    /// Unexpected but whole.
-    Warn,
-    /// The operator's own actions.
-    Info,
-    /// For the developers of the relay.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-words! {
-    Level {
-        "error" => Level::Error,
-        "warn" => Level::Warn,
-        "info" => Level::Info,
-        "debug" => Level::Debug,
-        "trace" => Level::Trace,
-    }
-}
 
 /// A rate that the table itself says.
 fn rate(text: &'static str) -> RateLimit {

@@ -182,3 +182,39 @@ macro_rules! words {
 }
 
 pub(super) use words;
+
+/// Importance of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Data lost or service down.
+    Error,
+    /// Unexpected but whole.
+    Warn,
+    /// The operator's own actions.
+    Info,
+    /// For the developers of the relay.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+words! {
+    Level {
+        "error" => Level::Error,
+        "warn" => Level::Warn,
+        "info" => Level::Info,
+        "debug" => Level::Debug,
+        "trace" => Level::Trace,
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+words! { LogFormat { "text" => LogFormat::Text, "json" => LogFormat::Json } }

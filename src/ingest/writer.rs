@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
@@ -17,7 +17,8 @@ use super::witness::{Witness, Witnessed};
 use crate::clock::Clock;
 use crate::fanout::{Producer, Published};
 use crate::mailbox;
-use crate::nostr::{EventId, Kind, Prefix, Reject, Verified};
+use crate::metrics::{CLASSES, VERDICTS, WriterMetrics};
+use crate::nostr::{EventId, Kind, KindClass, Prefix, Reject, Verified};
 use crate::seq::Seq;
 use crate::store::{Committed, Outcome, Store, StoreError, Writer};
 
@@ -79,6 +80,7 @@ struct Burial {
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
     mailbox: Sender<Message>,
+    metrics: Arc<WriterMetrics>,
 }
 
 impl std::fmt::Debug for Message {
@@ -105,6 +107,16 @@ impl WriterHandle {
             | TrySendError::Disconnected(Message::Submit(back)) => Box::new(Full(back)),
             _ => unreachable!("a submission was sent"),
         })
+    }
+
+    /// Returns what the writer counts.
+    pub fn metrics(&self) -> &WriterMetrics {
+        &self.metrics
+    }
+
+    /// Returns how many messages wait for the writer.
+    pub fn waiting(&self) -> usize {
+        self.mailbox.len()
     }
 
     /// Tells the writer that other processes have committed events, which it then publishes.
@@ -179,7 +191,9 @@ pub fn spawn(
     let (mailbox, inbox) = bounded(MAILBOX_MAX);
     // What requests to vanish buried may not have been erased when the process ended.
     let has_requests = store.snapshot().is_ok_and(|snapshot| snapshot.total(Kind::VANISH.0) > 0);
+    let metrics = Arc::<WriterMetrics>::default();
     let state = State {
+        metrics: Arc::clone(&metrics),
         published: store.last_seq(),
         writer: Writer::new(store.clone()),
         store,
@@ -192,10 +206,11 @@ pub fn spawn(
     };
     let thread =
         std::thread::Builder::new().name("writer".to_owned()).spawn(move || state.run(&inbox))?;
-    Ok(WriterThread { handle: WriterHandle { mailbox }, thread })
+    Ok(WriterThread { handle: WriterHandle { mailbox, metrics }, thread })
 }
 
 struct State {
+    metrics: Arc<WriterMetrics>,
     store: Store,
     writer: Writer,
     ring: Producer,
@@ -246,13 +261,19 @@ impl State {
             waiting.push((submission.reply, submission.event.event().id));
             events.push(submission.event.into_verified());
         }
-        let outcomes = match self.writer.commit(&events, now) {
+        let began = Instant::now();
+        let committed = self.writer.commit(&events, now);
+        self.metrics.commit_micros.add(micros_since(began));
+        self.metrics.batch_events.add(events.len() as u64);
+        let outcomes = match committed {
             Ok(committed) => {
+                self.count(&events, &committed.outcomes);
                 self.publish_foreign(committed.before);
                 self.publish(events, &committed);
                 Ok(committed.outcomes)
             }
             Err(error) => {
+                self.metrics.batches_failed_total.add(1);
                 tracing::error!(%error, "a batch was not stored");
                 Err(reject_of(&error))
             }
@@ -276,6 +297,19 @@ impl State {
         }
         // Who has asked may be gone.
         let _ = burial.done.try_send(buried);
+    }
+
+    /// Counts what became of the events of a batch.
+    fn count(&self, events: &[Verified], outcomes: &[Outcome]) {
+        let mut counts = [[0; VERDICTS.len()]; CLASSES.len()];
+        for (event, outcome) in events.iter().zip(outcomes) {
+            counts[class_place(event.event().kind)][verdict_place(outcome)] += 1;
+        }
+        for (row, counts) in self.metrics.events_total.iter().zip(counts) {
+            for (counter, count) in row.iter().zip(counts).filter(|(_, count)| *count > 0) {
+                counter.add(count);
+            }
+        }
     }
 
     /// Gives the stored and ephemeral events of a batch to the witness and the ring, in order.
@@ -354,6 +388,7 @@ impl State {
     /// Does one step of what can wait: foreign events, expiry, merging. Returns whether more is
     /// to do.
     fn tidy(&mut self, is_idle: bool) -> bool {
+        let began = Instant::now();
         let done = self.store.refresh().and_then(|last| {
             self.publish_foreign(last);
             let now = self.clock.now_secs();
@@ -365,6 +400,7 @@ impl State {
             let is_erasing = self.is_erasing(is_idle, now);
             self.writer.maintain(is_erasing || is_idle && self.is_worth_merging()?)
         });
+        self.metrics.tidy_micros_total.add(micros_since(began));
         done.unwrap_or_else(|error| {
             if !matches!(error, StoreError::Poisoned) {
                 tracing::error!(%error, "the store could not be tidied");
@@ -421,6 +457,33 @@ fn fill(
         next = inbox.try_recv().ok();
     }
     false
+}
+
+fn micros_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Returns the place of a kind's class in [`CLASSES`].
+fn class_place(kind: Kind) -> usize {
+    match kind.class() {
+        KindClass::Regular => 0,
+        KindClass::Replaceable => 1,
+        KindClass::Ephemeral => 2,
+        KindClass::Addressable => 3,
+    }
+}
+
+/// Returns the place of an outcome in [`VERDICTS`].
+fn verdict_place(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Stored(_) => 0,
+        Outcome::Duplicate => 1,
+        Outcome::Superseded => 2,
+        Outcome::Deleted => 3,
+        Outcome::Vanished => 4,
+        Outcome::Expired => 5,
+        Outcome::Ephemeral => 6,
+    }
 }
 
 fn reject_of(error: &StoreError) -> Reject {

@@ -51,6 +51,11 @@ pub struct Response {
 }
 
 impl RequestHead {
+    pub(crate) fn of(peer: SocketAddr, head: hyper::http::request::Parts) -> RequestHead {
+        let hyper::http::request::Parts { method, uri, version, headers, .. } = head;
+        RequestHead { peer, method, uri, version, headers }
+    }
+
     /// Returns the address of the client: the other end of the socket, or whom a trusted proxy
     /// there speaks for.
     pub fn peer(&self) -> SocketAddr {
@@ -123,7 +128,7 @@ impl Response {
         self
     }
 
-    fn into_hyper(self) -> hyper::Response<Full<Bytes>> {
+    pub(crate) fn into_hyper(self) -> hyper::Response<Full<Bytes>> {
         let mut builder = hyper::Response::builder().status(self.status);
         for (name, value) in self.headers {
             builder = builder.header(name, value);
@@ -216,14 +221,7 @@ impl Service<Request<Incoming>> for Stage {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (head, _body) = request.into_parts();
-        let request = RequestHead {
-            peer: self.peer,
-            method: head.method,
-            uri: head.uri,
-            version: head.version,
-            headers: head.headers,
-        };
-        ready(Ok(self.answer(request).into_hyper()))
+        ready(Ok(self.answer(RequestHead::of(self.peer, head)).into_hyper()))
     }
 }
 

@@ -28,6 +28,7 @@ use super::outbound::{Outbound, OutboundLimits};
 use super::proxy::{self, Gate, Pass, Refusal, Trust};
 use super::websocket::{Connection, Conversation};
 use crate::deflate::Inflater;
+use crate::metrics::Traffic;
 
 /// Failure to open a listening socket.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +134,8 @@ pub struct NetOptions {
     pub places: Arc<Places>,
     /// What may wait for slow readers, shared by all cores.
     pub backlog: Arc<Backlog>,
+    /// Where the bytes are counted, of the core's own.
+    pub traffic: Arc<Traffic>,
 }
 
 /// How many connections there may be and are, over all cores.
@@ -188,6 +191,7 @@ type Accept = dyn Fn(ConnectionInfo, Outbound) -> Box<dyn Conversation>;
 /// What the connections of one core share.
 pub(crate) struct Local {
     pub(crate) options: Rc<RefCell<NetOptions>>,
+    pub(crate) traffic: Arc<Traffic>,
     /// Every read of the core goes here first.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Every compressed message of the core passes through here.
@@ -218,8 +222,10 @@ where
 {
     let listeners: Vec<TcpListener> =
         listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
+    let traffic = Arc::clone(&options.borrow().traffic);
     let local = Rc::new(Local {
         options,
+        traffic,
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         inflater: RefCell::default(),
         site,

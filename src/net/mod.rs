@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`listen`] and [`serve`] accept, `proxy` finds out who the client is, `http`
 //! upgrades, `extension` agrees on compression, `websocket` is the life of a connection, `frame` its
-//! grammar, `outbound` its way back, `client` what this side opens.
+//! grammar, `outbound` its way back, `client` what this side opens, `plain` HTTP without all this.
 
 mod backlog;
 mod client;
@@ -18,6 +18,7 @@ mod frame;
 mod http;
 mod listener;
 mod outbound;
+mod plain;
 mod proxy;
 mod websocket;
 
@@ -36,6 +37,7 @@ pub use http::{RequestHead, Response, Site};
 pub use hyper::body::Bytes;
 pub use listener::{ConnectionInfo, ListenError, NetOptions, Places, listen, serve, share};
 pub use outbound::{Outbound, OutboundLimits};
+pub use plain::serve_plain;
 pub use proxy::{Gate, Pass, Refusal, Trust};
 pub use tungstenite::protocol::frame::coding::CloseCode;
 pub use websocket::{Conversation, Ending, Flow};

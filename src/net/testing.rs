@@ -59,6 +59,7 @@ pub(super) fn options() -> NetOptions {
         encoding: Encoding::Deflate,
         places: Arc::new(Places::new(100)),
         backlog: Arc::new(Backlog::new(usize::MAX)),
+        traffic: Arc::default(),
     }
 }
 

@@ -253,6 +253,7 @@ impl Connection {
             return ControlFlow::Break(self.ending_or(Ending::Client));
         }
         self.silence.is_heard = true;
+        local.traffic.received_bytes_total.add(received.len() as u64);
         self.take(received)?;
         ControlFlow::Continue(Input::More)
     }
@@ -342,7 +343,11 @@ impl Connection {
     fn write(&mut self, context: &mut Context<'_>) -> ControlFlow<Ending> {
         for _ in 0..WRITES_PER_READ {
             self.outbound.calm();
-            match self.outbound.poll_write(&mut self.stream, context) {
+            let before = self.outbound.queued_bytes();
+            let wrote = self.outbound.poll_write(&mut self.stream, context);
+            let written = before - self.outbound.queued_bytes();
+            self.local.traffic.sent_bytes_total.add(written as u64);
+            match wrote {
                 Poll::Ready(Ok(())) => self.written(context)?,
                 Poll::Ready(Err(_)) => return ControlFlow::Break(self.ending_or(Ending::Lost)),
                 Poll::Pending => {}

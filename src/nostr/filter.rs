@@ -105,6 +105,27 @@ impl Filter {
             || self.tags.iter().any(|condition| condition.values.is_empty())
     }
 
+    /// Returns how many values it has of each condition, without the values.
+    pub fn form(&self) -> String {
+        let mut parts = Vec::new();
+        let mut add = |name: &str, count: Option<usize>| {
+            parts.extend(count.map(|count| format!("{name}:{count}")));
+        };
+        add("ids", self.ids.as_deref().map(<[_]>::len));
+        add("authors", self.authors.as_deref().map(<[_]>::len));
+        add("kinds", self.kinds.as_deref().map(<[_]>::len));
+        for condition in &self.tags {
+            let mark = if condition.mode == TagMode::All { '&' } else { '#' };
+            let name = format!("{mark}{}", char::from(condition.letter));
+            add(&name, Some(condition.values.len()));
+        }
+        let mut times = String::new();
+        times.push_str(if self.since.is_some() { " since" } else { "" });
+        times.push_str(if self.until.is_some() { " until" } else { "" });
+        let limit = self.limit.map(|limit| format!(" limit={limit}")).unwrap_or_default();
+        format!("{}{times}{limit}", parts.join(" "))
+    }
+
     /// Returns how many bytes of memory the filter takes, its own size included.
     pub fn memory_bytes(&self) -> usize {
         let values = self.tags.iter().flat_map(|condition| &condition.values);

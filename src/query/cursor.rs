@@ -2,9 +2,11 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::race::{Found, Race};
 use super::walk::{Hit, Rest, Task};
+use crate::metrics::PLANS;
 use crate::nostr::{EventRef, Filter};
 use crate::seq::Seq;
 use crate::store::{Snapshot, StoreError, View};
@@ -70,6 +72,42 @@ pub struct Cursor {
     has_unknown: bool,
     has_withheld: bool,
     spent: u64,
+    plan: PlanName,
+    /// Nanoseconds that the slices so far have taken.
+    busy: u64,
+}
+
+/// By what a query was answered; the place of its name in [`PLANS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PlanName {
+    /// Nothing was looked for.
+    None,
+    /// Ids.
+    Ids,
+    /// Authors, with or without kinds.
+    Authors,
+    /// Addresses of addressable events.
+    Addresses,
+    /// Values of a tag.
+    Tag,
+    /// Kinds.
+    Kinds,
+    /// Time alone.
+    Time,
+    /// Its filters were answered differently.
+    Several,
+}
+
+impl PlanName {
+    /// Returns the name.
+    pub fn word(self) -> &'static str {
+        PLANS[self as usize]
+    }
+
+    fn and(self, other: PlanName) -> PlanName {
+        if self == PlanName::None || self == other { other } else { PlanName::Several }
+    }
 }
 
 impl Cursor {
@@ -88,12 +126,40 @@ impl Cursor {
             has_unknown: false,
             has_withheld: false,
             spent: 0,
+            plan: PlanName::None,
+            busy: 0,
         }
     }
 
     /// Returns how many steps the query has taken so far.
     pub fn spent(&self) -> u64 {
         self.spent
+    }
+
+    /// Returns by what the query was answered so far.
+    pub fn plan(&self) -> PlanName {
+        self.plan
+    }
+
+    /// Returns what the query asks for.
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    /// Returns how many events were found and given out so far.
+    pub fn given(&self) -> usize {
+        self.given
+    }
+
+    /// Notes how long a slice took.
+    pub fn add_busy(&mut self, duration: Duration) {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.busy = self.busy.saturating_add(nanos);
+    }
+
+    /// Returns what was noted by [`Cursor::add_busy`], summed up.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.busy)
     }
 
     /// Says that no event of these kinds is visible, so that they need not be looked through.
@@ -190,7 +256,9 @@ impl Cursor {
                     all.extend(found);
                 }
             }
-            self.race = None;
+            if let Some(race) = self.race.take() {
+                self.plan = self.plan.and(race.winning_plan());
+            }
             self.answered += 1;
         }
         all.extend(self.hits.drain(..).map(|hit| (hit, None)));
@@ -223,5 +291,17 @@ impl Cursor {
             }
         }
         Ok(Step::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_plans_stand_in_the_order_of_the_metrics() {
+        assert_eq!((PlanName::None.word(), PlanName::Several.word()), ("none", "several"));
+        assert_eq!((PlanName::Ids.word(), PlanName::Time.word()), ("ids", "time"));
+        assert_eq!(PlanName::Several as usize, PLANS.len() - 1);
     }
 }

@@ -32,7 +32,7 @@ mod stretch;
 mod tests;
 
 pub use self::count::{CountRules, Counted, answer_count, count};
-pub use self::cursor::{Budget, Cursor, Hint, QueryLimits, Step};
+pub use self::cursor::{Budget, Cursor, Hint, PlanName, QueryLimits, Step};
 pub use self::explain::{PlanReport, PlanRow, explain};
 pub use self::find::find_all;
 pub use self::hll::Registers;

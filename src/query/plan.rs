@@ -1,5 +1,6 @@
 //! Plans: the ways in which the indexes could answer one filter.
 
+use super::cursor::PlanName;
 use crate::nostr::{Filter, Kind, KindClass, PublicKey, TagCondition, TagMode, Value};
 use crate::store::{Index, Range, StoreError, View};
 
@@ -97,6 +98,18 @@ fn is_address(filter: &Filter, condition: &TagCondition) -> bool {
 }
 
 impl Plan {
+    /// Returns the name of this way.
+    pub(super) fn name(&self) -> PlanName {
+        match self {
+            Plan::Ids => PlanName::Ids,
+            Plan::Authors => PlanName::Authors,
+            Plan::Addresses(_) => PlanName::Addresses,
+            Plan::Tag { .. } => PlanName::Tag,
+            Plan::Kinds => PlanName::Kinds,
+            Plan::Time => PlanName::Time,
+        }
+    }
+
     /// Returns the index that the plan reads.
     pub(super) fn index(&self) -> Index {
         match self {

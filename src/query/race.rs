@@ -5,6 +5,7 @@
 //! a quarter of the budget of the likelier one before it. So the likeliest plan usually pays
 //! little for the others, and the worst case is a small multiple of the best plan, whatever the data.
 
+use super::cursor::PlanName;
 use super::plan::{Plan, candidates};
 use super::walk::{Cost, Hit, Match, Rest, STEPS_PER_RANGE, Stop, Task, walk};
 use crate::nostr::{EventRef, Filter};
@@ -70,6 +71,11 @@ impl Race {
     /// Returns the winner's place after the race.
     pub(super) fn winner(&self) -> usize {
         self.next
+    }
+
+    /// Returns the name of the winner's plan, after the race.
+    pub(super) fn winning_plan(&self) -> PlanName {
+        self.runners.get(self.next).map_or(PlanName::None, |runner| runner.plan.name())
     }
 
     /// Returns what there is beyond the winner's hits, after the race.

@@ -147,6 +147,7 @@ impl Conversation for Talk {
         drop(answer);
         match action {
             Action::Done => {}
+            Action::Refused(prefix) => core.note_refusal(prefix),
             Action::Publish(event) => {
                 self.burst.push(event);
                 if self.burst.len() >= BURST_EVENTS_MAX {

@@ -234,7 +234,7 @@ impl Core {
         let standing = RefCell::new(parts.relay.standings.follow());
         Core {
             number: parts.number,
-            net: Rc::new(RefCell::new(parts.relay.in_force.net_options(&settings))),
+            net: Rc::new(RefCell::new(parts.relay.in_force.net_options(&settings, &parts.metrics))),
             settings: RefCell::new(settings),
             relay: parts.relay,
             work: parts.work,

@@ -8,6 +8,7 @@ use super::connection::{Connection, ConnectionKey};
 use super::core::{Core, Relay};
 use super::settings::Naming;
 use super::work::Metered;
+use crate::metrics::{REASONS, place_of};
 use crate::net::{CloseCode, Flow, Gate, Pass, Refusal, Trust};
 use crate::nostr::{Kind, Prefix, Reject, Verified, message};
 use crate::policy::{
@@ -151,11 +152,18 @@ impl Core {
     /// Holds against a client what became of its event.
     #[inline]
     pub(super) fn note_outcome(&self, connection: &Connection, outcome: &Result<Outcome, Reject>) {
-        if let Err(reject) = outcome
-            && reject.prefix == Prefix::Invalid
-        {
-            self.note_forgery(connection);
+        if let Err(reject) = outcome {
+            self.note_refusal(reject.prefix);
+            if reject.prefix == Prefix::Invalid {
+                self.note_forgery(connection);
+            }
         }
+    }
+
+    /// Counts an event that was refused.
+    #[cold]
+    pub(super) fn note_refusal(&self, prefix: Prefix) {
+        self.metrics.events_refused_total[place_of(&REASONS, prefix.word())].add(1);
     }
 
     /// Holds a wrong id or signature against a client.

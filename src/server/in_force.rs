@@ -24,6 +24,7 @@ use arc_swap::ArcSwap;
 
 use super::core::{Core, Inboxes, Message};
 use super::settings::{Compression, LiveSettings};
+use crate::metrics::CoreMetrics;
 use crate::net::{Backlog, Encoding, NetOptions, OutboundLimits, Places};
 use crate::session::OwnNames;
 use crate::sys;
@@ -63,7 +64,7 @@ impl InForce {
     }
 
     /// Returns what transport goes by under these settings.
-    pub(super) fn net_options(&self, settings: &LiveSettings) -> NetOptions {
+    pub(super) fn net_options(&self, settings: &LiveSettings, core: &CoreMetrics) -> NetOptions {
         let bytes_max = settings.outbound_bytes_max;
         let bytes_high = OUTBOUND_BYTES_HIGH.min(bytes_max / 4);
         NetOptions {
@@ -78,6 +79,7 @@ impl InForce {
             },
             places: Arc::clone(&self.places),
             backlog: Arc::clone(&self.backlog),
+            traffic: Arc::clone(&core.traffic),
         }
     }
 }
@@ -85,7 +87,7 @@ impl InForce {
 impl Core {
     /// Goes by other settings from here on.
     pub(super) fn take_settings(&self, settings: Arc<LiveSettings>) {
-        *self.net.borrow_mut() = self.relay.in_force.net_options(&settings);
+        *self.net.borrow_mut() = self.relay.in_force.net_options(&settings, &self.metrics);
         for connection in self.connections.borrow().iter() {
             connection.session.borrow_mut().restrict(&settings.session.restricted);
         }
@@ -118,9 +120,10 @@ fn connections_max(wanted: usize) -> usize {
         tracing::warn!(%error, "cannot raise the limit of open files");
         OTHER_FILES * 4
     });
-    let possible = usize::try_from(allowed.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    let others = OTHER_FILES.min(allowed / 2);
+    let possible = usize::try_from(allowed - others).unwrap_or(usize::MAX);
     if possible < wanted {
-        tracing::info!(wanted, possible, "the limit of open files allows fewer connections");
+        tracing::warn!(wanted, possible, "the limit of open files allows fewer connections");
     }
     wanted.min(possible)
 }

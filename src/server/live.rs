@@ -73,6 +73,12 @@ enum Origin {
 impl Core {
     /// Delivers some of what was published; returns whether there is more.
     pub(super) fn deliver_some(&self) -> More {
+        let more = self.deliver_batches();
+        self.metrics.ring_position.set(self.live.borrow().consumer.position());
+        more
+    }
+
+    fn deliver_batches(&self) -> More {
         let mut live = self.live.borrow_mut();
         let now = self.relay.clock.now_secs();
         if live.pace == Pace::Behind {

@@ -11,8 +11,9 @@
 //!
 //! A client's message is taken in `connection`, the way of an EVENT is `publish`, the way of a REQ
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is the pool, `core` a core's thread,
-//! `guard` what clients are held to, `warden` the long chores, `run` the order of starting and
-//! stopping, `in_force` the settings that may change meanwhile, `routes` plain HTTP.
+//! `guard` what clients are held to, `report` what the operator is told, `warden` the long chores,
+//! `run` the order of starting and stopping, `in_force` the settings that may change meanwhile,
+//! `routes` plain HTTP.
 //!
 //! What the relay itself has to say is up to the `herald`, which signs it (`members`: NIP-43). What
 //! stands is read back at the start by `recall` and kept in line with every commit by the `scribe`.
@@ -41,6 +42,7 @@ mod scribe;
 
 mod keeper;
 mod pulse;
+mod report;
 mod trust;
 mod warden;
 mod work;

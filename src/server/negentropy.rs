@@ -152,6 +152,7 @@ impl Reconciling {
 impl Core {
     /// Does what a message about a reconciliation asks for.
     pub(super) fn reconcile(&self, connection: &Rc<Connection>, asked: Reconcile) {
+        self.metrics.reconciliation_messages_total.add(1);
         match asked {
             Reconcile::Open { number, replaced, filter, message } => {
                 if let Some(replaced) = replaced {

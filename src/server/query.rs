@@ -174,6 +174,7 @@ impl Core {
         let Some(connection) = self.connections.borrow().of(connection).cloned() else { return };
         connection.queries.borrow_mut().running -= 1;
         self.charge_work(&connection, work);
+        self.metrics.counts_total.add(1);
         connection.outbound.push_text(answer);
         self.start_waiting(&connection);
     }
@@ -261,12 +262,24 @@ impl Core {
 
     fn go_on(&self, connection: &Rc<Connection>, subscription: u32, cursor: Cursor, end: SliceEnd) {
         match end {
-            SliceEnd::Done => {}
+            SliceEnd::Done => self.note_query(&cursor),
             SliceEnd::More => self.proceed(connection, subscription, cursor),
             SliceEnd::Failed => {
                 connection.session.borrow_mut().end_subscription(subscription);
                 self.close_subscription(connection, subscription);
             }
+        }
+    }
+
+    /// Counts a query that was answered to its end, and tells of one that took long.
+    fn note_query(&self, cursor: &Cursor) {
+        let busy = cursor.busy();
+        let metrics = &self.metrics.queries[cursor.plan() as usize];
+        metrics.work_micros.add(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
+        metrics.steps_total.add(cursor.spent());
+        metrics.rows_total.add(cursor.given() as u64);
+        if self.settings.borrow().slow_query.is_some_and(|limit| busy >= limit) {
+            tell_slow(cursor);
         }
     }
 
@@ -320,6 +333,23 @@ impl Core {
     }
 }
 
+/// Tells of a query by its form alone: what it asks for is its client's affair.
+#[cold]
+fn tell_slow(cursor: &Cursor) {
+    let form: Vec<String> = cursor.filters().iter().take(FORMS_MAX).map(Filter::form).collect();
+    tracing::warn!(
+        millis = u64::try_from(cursor.busy().as_millis()).unwrap_or(u64::MAX),
+        plan = cursor.plan().word(),
+        steps = cursor.spent(),
+        rows = cursor.given(),
+        filters = cursor.filters().len(),
+        form = form.join("; "),
+        "slow query"
+    );
+}
+
+/// Filters whose form is told.
+const FORMS_MAX: usize = 4;
 /// Queries of one connection that may be under way; the others wait for them.
 const RUNNING_MAX: usize = 8;
 /// COUNT is refused beyond this many waiting questions; subscriptions are bounded by the session.

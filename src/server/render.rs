@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use crate::deflate::Deflater;
 use crate::net::{self, Encoding};
@@ -64,6 +65,7 @@ pub(super) fn slice(
     now: u64,
     page: &mut Page,
 ) -> Sliced {
+    let began = Instant::now();
     let Page { frames, deflater, text } = page;
     let (spent_before, mut sent) = (cursor.spent(), 0);
     let has_withheld = Cell::new(false);
@@ -108,6 +110,7 @@ pub(super) fn slice(
         Err(error) => fail(audience, &error, frames),
     };
     let work = cursor.spent() - spent_before + frames.len() as u64 / BYTES_PER_STEP;
+    cursor.add_busy(began.elapsed());
     Sliced { end, sent, work }
 }
 

@@ -23,6 +23,7 @@ use super::negentropy::Kept;
 use super::pulse::Pulse;
 use super::recall;
 use super::render::SliceSize;
+use super::report::Report;
 use super::scribe::Scribe;
 use super::settings::{LiveSettings, MembershipSettings, ServerError, ServerSettings};
 use super::warden::Warden;
@@ -75,6 +76,8 @@ pub struct Server {
     warding: Sender<()>,
     /// Who speaks for the relay, if it has a key.
     herald: Option<(HeraldHandle, JoinHandle<()>)>,
+    /// Where `/metrics` is, and the thread that answers there.
+    reporter: Option<Reporter>,
     writer: WriterThread,
     /// Names of threads that ended.
     ended: mpsc::UnboundedReceiver<String>,
@@ -101,12 +104,14 @@ impl Server {
         } else {
             net::share(given, cores).map_err(ServerError::Sockets)?
         };
+        let reporting = settings.metrics.map(|address| net::listen(address, 1)).transpose()?;
         let first = listeners.iter().flatten().next();
         let address = first.and_then(|it| it.local_addr().ok()).unwrap_or(settings.listen);
         let (says_ended, ended) = mpsc::unbounded_channel();
         let bells: Vec<Arc<Notify>> = (0..cores).map(|_| Arc::default()).collect();
         let inboxes = Inboxes(bells.iter().map(inbox_of).collect());
         let (producer, ring) = fanout::ring(RING, inboxes.0.iter().map(waker_of).collect());
+        let head = ring.consumer();
         let consumers = Consumers { ring, last: store.last_seq() };
         let ServerSettings { keys, membership, live, .. } = settings;
         let standings = recall::standings(keys.as_deref(), membership.as_ref(), &store)?;
@@ -149,6 +154,14 @@ impl Server {
             herald: heraldry.is_some().then(|| herald.clone()),
         };
         let (cores, metrics) = all.start(listeners, &writer.handle, &stopping, &says_ended)?;
+        let report = Report {
+            relay: Arc::clone(&relay),
+            cores: Arc::clone(&metrics),
+            pulse: Pulse { inboxes: inboxes.clone(), writer: writer.handle.clone() },
+            work: work.clone(),
+            ring: head,
+        };
+        let reporter = start_reporter(report, reporting, &stopping, &says_ended)?;
         Ok(Server {
             address,
             signals,
@@ -164,6 +177,7 @@ impl Server {
             warden,
             warding,
             herald: heraldry.map(|thread| (herald, thread)),
+            reporter,
             writer,
             ended,
         })
@@ -177,6 +191,11 @@ impl Server {
     /// Returns what each core counts.
     pub fn metrics(&self) -> &[Arc<CoreMetrics>] {
         &self.metrics
+    }
+
+    /// Returns where `/metrics` is, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.reporter.as_ref().map(|(address, _)| *address)
     }
 
     /// Returns what tells whether the server's threads still run.
@@ -231,6 +250,11 @@ impl Server {
                 Ok(Err(source)) => Err(ServerError::Core { name, source }),
                 Err(_) => Err(ServerError::Ended(name)),
             };
+            result = result.and(ended);
+        }
+        if let Some((_, reporter)) = self.reporter {
+            let name = "metrics".to_owned();
+            let ended = reporter.join().map_err(|_| ServerError::Ended(name)).map(drop);
             result = result.and(ended);
         }
         drop(self.work);
@@ -424,6 +448,21 @@ fn start_keeper(
     let keeper = Keeper { store, writer: writer.clone(), stop };
     let thread = spawn("keeper".to_owned(), says_ended, move || keeper.run())?;
     Ok((keeping, thread))
+}
+
+type Reporter = (SocketAddr, JoinHandle<std::io::Result<()>>);
+
+fn start_reporter(
+    report: Report,
+    listeners: Option<Vec<TcpListener>>,
+    stopping: &watch::Receiver<bool>,
+    says_ended: &mpsc::UnboundedSender<String>,
+) -> Result<Option<Reporter>, ServerError> {
+    let Some(listener) = listeners.into_iter().flatten().next() else { return Ok(None) };
+    let address = listener.local_addr().map_err(ServerError::Sockets)?;
+    let stop = stopping.clone();
+    let thread = spawn("metrics".to_owned(), says_ended, move || report.serve(listener, stop))?;
+    Ok(Some((address, thread)))
 }
 
 fn spawn<T: Send + 'static>(

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::warden::Retention;
 use crate::address::AddressRanges;
@@ -23,6 +24,8 @@ pub struct ServerSettings {
     pub keys: Option<Arc<Keypair>>,
     /// Whether the relay has members (NIP-43); it needs keys for that.
     pub membership: Option<MembershipSettings>,
+    /// Where `/metrics` is answered; nowhere if `None`.
+    pub metrics: Option<SocketAddr>,
     /// What may change later.
     pub live: LiveSettings,
 }
@@ -46,6 +49,8 @@ pub struct LiveSettings {
     pub query: QueryLimits,
     /// Where COUNT ends to look at events one by one.
     pub count_max: u64,
+    /// Queries that take longer are told in the log.
+    pub slow_query: Option<Duration>,
     /// What reconciliations may hold and say.
     pub reconcile: ReconcileLimits,
     /// What the relay says of itself.

@@ -332,6 +332,7 @@ impl House {
             session,
             query: QueryLimits { default_limit: 10_000, max_limit: 10_000 },
             count_max: 1_000,
+            slow_query: None,
             reconcile: ReconcileLimits { items_max: 1_000, answer_bytes_max: 4096 },
             about: About::default(),
             proxies: Proxies::default(),

@@ -73,6 +73,8 @@ pub struct Rules<'a> {
 pub enum Action {
     /// Nothing: the answer, if one is due, has been written.
     Done,
+    /// Nothing: an event was refused for a reason that begins so, and that was answered.
+    Refused(Prefix),
     /// Have this event stored and passed on, and answer with
     /// [`write_outcome`](super::write_outcome).
     Publish(Event),
@@ -214,6 +216,7 @@ impl Session {
                         let id = SubscriptionId::new(&subscription);
                         id.map_or(Action::Done, |id| self.reconciliations.close(&id))
                     }
+                    MessageError::Ok { .. } => Action::Refused(Prefix::Invalid),
                     _ => Action::Done,
                 }
             }
@@ -373,7 +376,7 @@ impl Session {
             Ok(()) => Action::Publish(event),
             Err(reject) => {
                 message::write_refusal(answer, &event.id, &reject);
-                Action::Done
+                Action::Refused(reject.prefix)
             }
         }
     }

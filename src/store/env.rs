@@ -23,6 +23,7 @@ use super::record;
 use super::snapshot::{Snapshot, View};
 use super::sums::Mark;
 use crate::seq::Seq;
+use crate::sys;
 
 /// The version of the layout that this program reads and writes (schema/FORMAT.md, "Versions").
 pub const FORMAT: u32 = 2;
@@ -392,7 +393,7 @@ fn open_env(path: &Path, options: &StoreOptions) -> Result<Env<WithoutTls>, Stor
     }
     // The pages of a scan are rarely neighbours in the file.
     flags |= EnvFlags::NO_READ_AHEAD;
-    let mut map_bytes = options.map_bytes.unwrap_or(MAP_BYTES_MAX).max(MAP_BYTES_MIN);
+    let mut map_bytes = options.map_bytes.unwrap_or_else(map_bytes_possible).max(MAP_BYTES_MIN);
     loop {
         let mut open = EnvOpenOptions::new().read_txn_without_tls();
         open.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX) & !0xf_ffff)
@@ -415,6 +416,25 @@ fn open_env(path: &Path, options: &StoreOptions) -> Result<Env<WithoutTls>, Stor
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Returns how much address space the map may take: where there is little, half of it is left to
+/// everything else.
+fn map_bytes_possible() -> u64 {
+    let mut bytes = MAP_BYTES_MAX;
+    if sys::has_address_space(bytes) {
+        return bytes;
+    }
+    while bytes > MAP_BYTES_MIN && !sys::has_address_space(bytes) {
+        bytes /= 2;
+    }
+    let bytes = (bytes / 2).max(MAP_BYTES_MIN);
+    tracing::warn!(
+        map_bytes = bytes,
+        "address space is limited, so the store can hold no more than that; raise the limit \
+         (ulimit -v), or set store.map_bytes"
+    );
+    bytes
 }
 
 /// Address space asked for first; nothing of it is used before there is data.

@@ -78,6 +78,11 @@ impl StoreError {
                 "stop the relay and other commands that use this folder, then run it again"
                     .to_owned(),
             ),
+            StoreError::Lmdb(heed::Error::Io(error))
+                if error.kind() == std::io::ErrorKind::OutOfMemory =>
+            {
+                Some("lower store.map_bytes, or raise the limit of address space".to_owned())
+            }
             StoreError::Lmdb(_) | StoreError::Io { .. } => None,
         }
     }

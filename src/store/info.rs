@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::env::{FORMAT, Store};
 use super::error::StoreError;
 use super::key::{Index, Range};
+use super::snapshot::Snapshot;
 
 /// A description of a store at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -67,17 +68,95 @@ pub struct Living {
 /// If the store cannot be read.
 pub fn living(store: &Store) -> Result<Living, StoreError> {
     let snapshot = store.snapshot()?;
-    let used: u64 = sizes(store, &snapshot)?.iter().map(|table| table.bytes).sum();
+    let used: u64 = table_sizes(store, &snapshot)?.iter().map(|table| table.bytes).sum();
     let events = snapshot.totals().map(|(_, count)| count).sum::<u64>();
     let all = u128::from(events) + snapshot.layers().dead.len() as u128;
     let bytes = u128::from(used) * u128::from(events) / all.max(1);
     Ok(Living { events, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) })
 }
 
-fn sizes(store: &Store, snapshot: &super::Snapshot<'_>) -> Result<Vec<TableInfo>, StoreError> {
-    let txn = snapshot.txn();
-    let tables = store.tables();
+/// What a store takes, cheaply found out.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreSize {
+    /// Living events.
+    pub events: u64,
+    /// The newest position in commit order.
+    pub last_seq: u64,
+    /// Events whose index entries wait in memory to be merged into the tables.
+    pub unmerged: u64,
+    /// Replaced, deleted or expired events that are not yet removed.
+    pub dead: u64,
+    /// Size of the data file in bytes.
+    pub file_bytes: u64,
+    /// Bytes of pages in use.
+    pub used_bytes: u64,
+    /// Bytes of free pages, which later commits reuse.
+    pub free_bytes: u64,
+    /// Address space of the map in bytes.
+    pub map_bytes: u64,
+}
+
+/// Returns what a store takes.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub fn size(store: &Store) -> Result<StoreSize, StoreError> {
+    let snapshot = store.snapshot()?;
+    size_of(store, &snapshot, &table_sizes(store, &snapshot)?)
+}
+
+/// Describes a store. Counting the authors walks one index; everything else is known.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
+    let snapshot = store.snapshot()?;
+    let tables = table_sizes(store, &snapshot)?;
+    let size = size_of(store, &snapshot, &tables)?;
+    Ok(StoreInfo {
+        format: FORMAT,
+        events: size.events,
+        kinds: snapshot.totals().collect(),
+        authors: count_authors(&snapshot)?,
+        oldest: edge(&snapshot, false)?,
+        newest: edge(&snapshot, true)?,
+        last_seq: size.last_seq,
+        unmerged: size.unmerged,
+        dead: size.dead,
+        file_bytes: size.file_bytes,
+        used_bytes: size.used_bytes,
+        free_bytes: size.free_bytes,
+        map_bytes: size.map_bytes,
+        tables,
+    })
+}
+
+fn size_of(
+    store: &Store,
+    snapshot: &Snapshot<'_>,
+    tables: &[TableInfo],
+) -> Result<StoreSize, StoreError> {
     let page = store.page_bytes() as u64;
+    // Two pages of LMDB's own, and the root of the unnamed table.
+    let used = tables.iter().map(|table| table.bytes).sum::<u64>() + 3 * page;
+    let environment = store.env().info();
+    let allocated = (environment.last_page_number as u64 + 1) * page;
+    Ok(StoreSize {
+        events: snapshot.totals().map(|(_, count)| count).sum(),
+        last_seq: snapshot.seq().0,
+        unmerged: snapshot.unmerged(),
+        dead: snapshot.layers().dead.len() as u64,
+        file_bytes: store.env().real_disk_size()?,
+        used_bytes: used,
+        free_bytes: allocated.saturating_sub(used),
+        map_bytes: environment.map_size as u64,
+    })
+}
+
+fn table_sizes(store: &Store, snapshot: &Snapshot<'_>) -> Result<Vec<TableInfo>, StoreError> {
+    let (txn, tables, page) = (snapshot.txn(), store.tables(), store.page_bytes() as u64);
     let size = |name: &'static str, stat: DatabaseStat| {
         let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
         TableInfo { name, rows: stat.entries as u64, bytes: pages as u64 * page }
@@ -94,39 +173,7 @@ fn sizes(store: &Store, snapshot: &super::Snapshot<'_>) -> Result<Vec<TableInfo>
     Ok(sizes)
 }
 
-/// Describes a store. Counting the authors walks one index; everything else is known.
-///
-/// # Errors
-///
-/// If the store cannot be read.
-pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
-    let snapshot = store.snapshot()?;
-    let sizes = sizes(store, &snapshot)?;
-    let page = store.page_bytes() as u64;
-    let environment = store.env().info();
-    let file_bytes = store.env().real_disk_size()?;
-    let used = sizes.iter().map(|table| table.bytes).sum::<u64>() + 3 * page;
-    let allocated = (environment.last_page_number as u64 + 1) * page;
-    let kinds: Vec<_> = snapshot.totals().collect();
-    Ok(StoreInfo {
-        format: FORMAT,
-        events: kinds.iter().map(|(_, count)| count).sum(),
-        kinds,
-        authors: count_authors(&snapshot)?,
-        oldest: edge(&snapshot, false)?,
-        newest: edge(&snapshot, true)?,
-        last_seq: snapshot.seq().0,
-        unmerged: snapshot.unmerged(),
-        dead: snapshot.layers().dead.len() as u64,
-        file_bytes,
-        used_bytes: used,
-        free_bytes: allocated.saturating_sub(used),
-        map_bytes: environment.map_size as u64,
-        tables: sizes,
-    })
-}
-
-fn edge(snapshot: &super::Snapshot<'_>, newest: bool) -> Result<Option<u64>, StoreError> {
+fn edge(snapshot: &Snapshot<'_>, newest: bool) -> Result<Option<u64>, StoreError> {
     let view = snapshot.view();
     if newest {
         return Ok(view.scan(Range::time(0, u64::MAX))?.next()?.map(|found| found.time()));
@@ -144,7 +191,7 @@ fn edge(snapshot: &super::Snapshot<'_>, newest: bool) -> Result<Option<u64>, Sto
     Ok(Some(low))
 }
 
-fn count_authors(snapshot: &super::Snapshot<'_>) -> Result<u64, StoreError> {
+fn count_authors(snapshot: &Snapshot<'_>) -> Result<u64, StoreError> {
     let mut count = 0;
     let mut last = None;
     let mut scan = snapshot.view().scan(Range::all_authors())?;

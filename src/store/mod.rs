@@ -53,7 +53,7 @@ pub use self::check::{CheckReport, check};
 pub use self::compact::{CompactReport, compact};
 pub use self::env::{Durability, FORMAT, Store, StoreOptions};
 pub use self::error::StoreError;
-pub use self::info::{Living, StoreInfo, TableInfo, info, living};
+pub use self::info::{Living, StoreInfo, StoreSize, TableInfo, info, living, size};
 pub(crate) use self::key::Range;
 pub use self::key::{Index, Salt};
 pub use self::prepared::{Prepared, Preparer};

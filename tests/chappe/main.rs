@@ -47,6 +47,7 @@ mod crash;
 mod seam;
 
 mod commands;
+mod observe;
 mod reload;
 
 mod stream;

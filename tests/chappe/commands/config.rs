@@ -38,17 +38,21 @@ fn the_example_is_complete_valid_and_what_the_repository_has() {
     let whole = file(&files, "whole.toml");
     fs::write(&whole, &example.stdout).expect("files can be written");
     command(&["config", "check", "--config", &whole]).code(0);
-    // Every key that is commented out is valid with its example value, too.
+    // Every key that is commented out is valid with its example value, too; the files that keys
+    // name are read, and are not here.
     let uncommented: String = example
         .text()
         .lines()
         .map(|line| match line.strip_prefix("# ").or_else(|| line.strip_prefix('#')) {
-            Some(rest) if is_assignment(rest) => format!("{rest}\n"),
+            Some(rest) if is_assignment(rest) && !rest.contains("_file = ") => format!("{rest}\n"),
             _ => format!("{line}\n"),
         })
         .collect();
     fs::write(&whole, uncommented).expect("files can be written");
     command(&["config", "check", "--config", &whole]).code(0);
+    fs::write(&whole, "[policy]\nallowed_authors_file = \"/no/such/file\"\n")
+        .expect("files can be written");
+    command(&["config", "check", "--config", &whole]).refused().says("/no/such/file");
     let root = env!("CARGO_MANIFEST_DIR");
     let kept = fs::read_to_string(format!("{root}/config.toml.example"));
     assert_eq!(kept.expect("the repository has config.toml.example"), example.text());

@@ -139,6 +139,26 @@ pub(crate) fn relay_command(arguments: &[&str]) -> Command {
     command
 }
 
+/// Has a shell set limits before it becomes the command.
+pub(crate) fn limited(command: Command, limits: &str) -> Command {
+    if limits.is_empty() {
+        return command;
+    }
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\"")).arg(command.get_program());
+    shell.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
+}
+
 /// A command that may still run.
 pub(crate) struct Running {
     line: String,

@@ -10,13 +10,15 @@ use tempfile::TempDir;
 
 use super::PATIENCE;
 use super::client::Client;
-use super::process::{Finished, command, relay_command, send_signal, text};
+use super::process::{Finished, command, limited, relay_command, send_signal, text};
 
 /// A serving relay. Dropping it kills the process; its store goes with the last owner.
 pub(crate) struct Relay {
     process: Process,
     /// Flags behind those of every test.
     flags: Vec<String>,
+    /// What a shell does before it becomes the relay.
+    limits: &'static str,
     store: Arc<TempDir>,
 }
 
@@ -51,17 +53,23 @@ impl Relay {
     /// Starts a relay on a store that may have events.
     pub(crate) fn start_on(store: Arc<TempDir>, settings: &[&str]) -> Relay {
         let flag = |setting: &&str| ["--set".to_owned(), (*setting).to_owned()];
-        Relay::start_flagged(store, settings.iter().flat_map(flag).collect())
+        Relay::start_flagged(store, settings.iter().flat_map(flag).collect(), "")
     }
 
     /// Starts a relay on an empty store that reads this configuration.
     pub(crate) fn start_on_file(file: &Path) -> Relay {
         let store = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
-        Relay::start_flagged(store, vec!["--config".to_owned(), text(file).to_owned()])
+        Relay::start_flagged(store, vec!["--config".to_owned(), text(file).to_owned()], "")
     }
 
-    fn start_flagged(store: Arc<TempDir>, flags: Vec<String>) -> Relay {
-        Relay { process: spawn(&store, &flags), flags, store }
+    /// Starts a relay on an empty store after a shell has set limits, such as `ulimit -n 64`.
+    pub(crate) fn start_within(limits: &'static str) -> Relay {
+        let store = Arc::new(tempfile::tempdir().expect("a temporary directory can be made"));
+        Relay::start_flagged(store, Vec::new(), limits)
+    }
+
+    fn start_flagged(store: Arc<TempDir>, flags: Vec<String>, limits: &'static str) -> Relay {
+        Relay { process: spawn(&store, &flags, limits), flags, limits, store }
     }
 
     /// The address as `127.0.0.1:PORT`.
@@ -112,7 +120,7 @@ impl Relay {
 
     /// Starts again on the same store, on another port.
     pub(crate) fn restart(&mut self) {
-        self.process = spawn(&self.store, &self.flags);
+        self.process = spawn(&self.store, &self.flags, self.limits);
     }
 
     /// Sends a signal such as `libc::SIGTERM` and waits for the end.
@@ -153,12 +161,12 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(store: &TempDir, flags: &[String]) -> Process {
+fn spawn(store: &TempDir, flags: &[String], limits: &str) -> Process {
     let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--data", text(store.path())];
     // Two cores are enough to have messages between threads, and keep many relays cheap.
     arguments.extend(["--set", "server.threads=2"]);
     arguments.extend(flags.iter().map(String::as_str));
-    let mut child = relay_command(&arguments)
+    let mut child = limited(relay_command(&arguments), limits)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
