@@ -335,7 +335,8 @@ pub(super) fn read_seq(tables: &Tables, txn: &RoTxn<'_>, name: &str) -> Result<S
 /// Reads the seq of a key of `events` or `dead`.
 pub(super) fn seq_of(bytes: &[u8]) -> Result<Seq, StoreError> {
     let bytes = bytes.try_into().map_err(|_| damaged("a seq"))?;
-    Ok(Seq(u64::from_be_bytes(bytes)))
+    let seq = Seq(u64::from_be_bytes(bytes));
+    if seq <= Seq::MAX { Ok(seq) } else { Err(damaged("a seq")) }
 }
 
 pub(super) fn damaged(what: &str) -> StoreError {

@@ -17,6 +17,7 @@ use super::error::StoreError;
 use super::key::{Entry, Index, Range, Salt};
 use super::overlay::Layers;
 use super::prepared::{Draft, Prepared};
+use super::record;
 use super::snapshot::View;
 use super::vanish::{recipients, requests};
 use crate::nostr::{EventId, EventRef, Kind, KindClass, PublicKey, Value};
@@ -100,16 +101,17 @@ impl Recent {
         if self.transaction == 0 || self.merged != layers.merged {
             *self = Recent { merged: layers.merged, last: layers.merged, ..Recent::default() };
         }
-        let view = store.view(txn, layers);
         let mut names = Vec::new();
-        for seq in (self.last.0 + 1..=layers.last.0).map(Seq) {
-            if let Some(event) = view.record(seq)? {
-                names.clear();
-                names_of(store.salt(), &event, &mut |name| names.push(name));
-                self.remember(&names, seq, layers);
-                if event.kind == Kind::VANISH {
-                    self.remember_request(event.pubkey, seq);
-                }
+        // By rows: the last number of a damaged store may be too high to be counted up to.
+        for row in store.tables().events.range(txn, &(self.last.0 + 1..=layers.last.0))? {
+            let (seq, value) = row?;
+            let seq = Seq(seq);
+            let event = record::decode(value, seq)?;
+            names.clear();
+            names_of(store.salt(), &event, &mut |name| names.push(name));
+            self.remember(&names, seq, layers);
+            if event.kind == Kind::VANISH {
+                self.remember_request(event.pubkey, seq);
             }
         }
         self.last = layers.last;

@@ -389,6 +389,26 @@ fn a_batch_of_nothing_new_after_another_process_merged_hides_nothing() {
 }
 
 #[test]
+fn a_damaged_last_number_is_refused_or_gone_on_from_but_not_counted_up_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let note = event(1, 1, 5, &[], "");
+    Writer::new(open(folder.path())).commit(std::slice::from_ref(&note), 0).unwrap();
+    let damage = |last: u64| {
+        let store = open(folder.path());
+        let mut txn = store.env().write_txn().unwrap();
+        store.tables().meta.put(&mut txn, "last", &last.to_be_bytes()).unwrap();
+        txn.commit().unwrap();
+    };
+    damage(1 << 39);
+    let mut writer = Writer::new(open(folder.path()));
+    let outcomes = writer.commit(&[note, event(1, 1, 6, &[], "")], 0).unwrap().outcomes;
+    assert_eq!(outcomes[0], Outcome::Duplicate);
+    drop(writer);
+    damage(u64::MAX);
+    assert!(matches!(Store::open(folder.path(), &options()), Err(StoreError::Damaged { .. })));
+}
+
+#[test]
 fn sums_that_another_process_has_merged_are_not_added_twice() {
     let folder = tempfile::tempdir().unwrap();
     let one = open(folder.path());
