@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use chappe::config::Settings;
-use chappe::nostr::{ClientMessage, Event, EventRef, Filter, MessageError, PublicKey, Verifier};
+use chappe::nostr::{
+    ClientMessage, Event, EventRef, Filter, MessageError, Prefix, PublicKey, Verifier,
+};
 use chappe::policy::{Allowance, Standing};
 use chappe::session::{
     Action, Authentication, Challenge, Reconcile, Rules, Session, SessionLimits,
@@ -179,7 +181,8 @@ impl Talk<'_> {
             MessageError::NegErr { subscription, .. } => {
                 self.expect_end_of_reconciliation(&escaped(subscription), action);
             }
-            _ => assert!(matches!(action, Action::Done)),
+            MessageError::Ok { .. } => assert!(matches!(action, Action::Refused(Prefix::Invalid))),
+            MessageError::Notice(_) => assert!(matches!(action, Action::Done)),
         }
     }
 
@@ -190,8 +193,12 @@ impl Talk<'_> {
             assert_eq!(reason, None, "{event:?}");
             return;
         }
-        assert!(matches!(action, Action::Done), "{action:?}");
-        expect_prefix(answer, &format!("[\"OK\",\"{}\",false,\"", event.id));
+        let Action::Refused(prefix) = action else {
+            panic!("neither taken nor refused: {action:?}")
+        };
+        let expected = format!("[\"OK\",\"{}\",false,\"", event.id);
+        expect_prefix(answer, &expected);
+        assert!(answer[expected.len()..].starts_with(prefix.word().as_bytes()), "{prefix}");
         let is_known = self.limits.authentication == Authentication::Optional;
         let is_plain = event.kind.0 == 1 && event.view().tags_packed.is_empty();
         let is_worked = self.limits.event.work.bits_min > 0;
