@@ -17,7 +17,8 @@
 //!
 //! `core-N` (one a CPU) owns a listener, its connections and sessions, its subscription index and
 //! its place in the ring. `work-N` verifies chunks of events and runs the slices of long queries.
-//! `writer` is the only one that writes to the store and to the ring. `keeper` notices what other
+//! `plugin` asks the programs of the operator about verified events, if there are any. `writer` is
+//! the only one that writes to the store and to the ring. `keeper` notices what other
 //! processes committed. The main thread waits for signals and reads the configuration again. They talk through bounded mailboxes; a full one makes its sender stop
 //! reading from the socket that fills it.
 //!
@@ -30,6 +31,8 @@
 //!                                        |
 //!        every core: candidates from its index -> filter -> may this session see it? -> frame
 //! ```
+//!
+//! Where a plugin judges events it is asked between admitted and the writer's mailbox.
 //!
 //! The proof is in the types: `Event` -> `Verified` -> `Admitted` -> `Outcome`. A commit appends
 //! records and nothing else; the index entries wait in memory until a merge moves them into the

@@ -177,6 +177,34 @@ pub fn place_of(list: &[&str], word: &str) -> usize {
     list.iter().position(|it| *it == word).unwrap_or(list.len() - 1)
 }
 
+/// What the plugin stage counts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct PluginMetrics {
+    /// Events that a plugin was asked about, each time.
+    pub requests_total: Counter,
+    /// Answers.
+    pub answers_total: Counter,
+    /// Microseconds from request to answer, of all answers together.
+    pub answer_micros_total: Counter,
+    /// Events accepted.
+    pub accepted_total: Counter,
+    /// Events refused.
+    pub rejected_total: Counter,
+    /// Events dropped in silence.
+    pub shadow_rejected_total: Counter,
+    /// Events that nobody judged.
+    pub unanswered_total: Counter,
+    /// Lines that are no answer to anything.
+    pub lines_unread_total: Counter,
+    /// Processes started.
+    pub starts_total: Counter,
+    /// Processes that ended by themselves.
+    pub ends_total: Counter,
+    /// Processes given up because they did not answer.
+    pub timeouts_total: Counter,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -68,6 +68,31 @@ pub fn has_address_space(bytes: u64) -> bool {
     true
 }
 
+/// What a group of processes is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupSignal {
+    /// To end in good order.
+    Terminate,
+    /// Nothing more: it is over.
+    Kill,
+}
+
+/// Sends a signal to all processes of a group; it has the id of the process that leads it.
+pub fn signal_group(leader: u32, signal: GroupSignal) -> io::Result<()> {
+    let number = match signal {
+        GroupSignal::Terminate => libc::SIGTERM,
+        GroupSignal::Kill => libc::SIGKILL,
+    };
+    // The groups 0 and 1 mean this process's own and everybody.
+    let group = libc::pid_t::try_from(leader).ok().filter(|group| *group > 1);
+    let group = group.ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: the call reads two numbers.
+    match unsafe { libc::killpg(group, number) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Returns bytes that nobody can predict.
 pub fn random_bytes() -> [u8; 16] {
     let mut bytes = [0_u8; 16];
@@ -121,6 +146,13 @@ mod tests {
     fn address_space_is_probed_and_given_back() {
         assert!((0..100).all(|_| has_address_space(1 << 40)));
         assert!(!has_address_space(1 << 60));
+    }
+
+    #[test]
+    fn groups_that_are_none_are_never_told_anything() {
+        for leader in [0, 1, u32::MAX] {
+            assert!(signal_group(leader, GroupSignal::Kill).is_err(), "{leader}");
+        }
     }
 
     #[test]

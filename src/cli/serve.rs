@@ -19,7 +19,9 @@ use crate::config::{Flag, Settings};
 use crate::nostr::{Keypair, PublicKey};
 use crate::policy::{Invites, MembershipRules};
 use crate::query::{QueryLimits, ReconcileLimits};
-use crate::server::{About, LiveSettings, MembershipSettings, Server, ServerError, ServerSettings};
+use crate::server::{
+    About, LiveSettings, MembershipSettings, PluginSettings, Server, ServerError, ServerSettings,
+};
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
     WorkLimits,
@@ -124,6 +126,7 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         about: about(settings),
         proxies: quotas::proxies(settings),
         retention: retention(settings),
+        plugin: plugin(settings),
     })
 }
 
@@ -186,6 +189,19 @@ fn event(settings: &Settings) -> Result<EventLimits, Failure> {
         },
         refused_kinds: kinds(&policy.refused_kinds).collect(),
         rules: write_rules(settings)?,
+    })
+}
+
+fn plugin(settings: &Settings) -> Option<Arc<PluginSettings>> {
+    let plugin = &settings.plugin;
+    (!plugin.command.trim().is_empty()).then(|| {
+        Arc::new(PluginSettings {
+            command: plugin.command.clone(),
+            processes: size_of(plugin.processes),
+            pending_max: size_of(plugin.max_pending),
+            timeout: Duration::from_secs(plugin.timeout_secs),
+            on_failure: plugin.on_failure,
+        })
     })
 }
 

@@ -20,6 +20,7 @@ mod conflict;
 mod forms;
 mod nearest;
 mod value;
+mod words;
 
 pub use change::{Change, ChangedKey};
 pub use error::{ConfigError, Problem};

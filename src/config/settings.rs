@@ -12,10 +12,10 @@ use super::forms::{
     LISTEN_ADDRESS, MODULE_LEVELS, PROXY, PUBLIC_KEY, PUBLIC_KEYS, RATE, RELAY_URLS, RETENTION,
     TAGS, WEB_ADDRESS, WORDS, WORK_BY_KIND,
 };
-use super::key::{Key, Range, Raw, Reload, Section, settings};
-use super::value::{Level, LogFormat, RateLimit, Value, words};
+use super::key::{Key, Range, Reload, Section, settings};
+use super::value::{Level, LogFormat, RateLimit, Value};
 use crate::policy::Circle;
-use crate::server::{Compression, Naming};
+use crate::server::{Compression, Naming, OnFailure};
 use crate::store::Durability;
 
 settings! {
@@ -266,6 +266,31 @@ settings! {
         /// Leading zero bits that the ids of some kinds need, in place of min_pow_difficulty: 7=16.
         #[key(unit = "", range = WORK_BY_KIND, reload = Yes, example = "[\"7=16\"]")]
         min_pow_by_kind: Vec<String> = Vec::new();
+    }
+
+    /// A program of yours that judges the events of clients, by the protocol of strfry's plugins.
+    [plugin] PluginKeys {
+        /// Command that starts it, for the shell. If it has no space it is the path of a program,
+        /// which is started again whenever its file changes. Empty: there is none.
+        #[key(unit = "", range = Range::Characters(0, 4_096), reload = Yes)]
+        command: String = String::new();
+
+        /// How many of it run. With more than one, none of them sees all events.
+        #[key(unit = "processes", range = Range::Integers(1, 256), reload = Yes)]
+        processes: u64 = 1;
+
+        /// Most events that one process is asked about before it has answered.
+        #[key(unit = "events", range = Range::Integers(1, 100_000), reload = Yes)]
+        max_pending: u64 = 1_000;
+
+        /// How long the oldest of these may remain unanswered while it is the oldest; then the
+        /// process is ended and started again.
+        #[key(unit = "seconds", range = Range::Integers(1, 3_600), reload = Yes)]
+        timeout_secs: u64 = 10;
+
+        /// What becomes of events that it does not judge, because it hangs or has ended.
+        #[key(unit = "", range = Range::OneOf(&["reject", "accept"]), reload = Yes)]
+        on_failure: OnFailure = OnFailure::Reject;
     }
 
     /// What one client may ask for, and which events are accepted from clients.
@@ -559,16 +584,6 @@ settings! {
         listen: Option<SocketAddr> = None;
     }
 }
-
-words! { Circle { "everyone" => Circle::Everyone, "members" => Circle::Members } }
-
-words! { Durability { "sync" => Durability::Sync, "lazy" => Durability::Lazy } }
-
-words! {
-    Compression { "off" => Compression::Off, "live" => Compression::Live, "all" => Compression::All }
-}
-
-words! { Naming { "forwarded" => Naming::Header, "protocol" => Naming::Protocol } }
 
 /// A rate that the table itself says.
 fn rate(text: &'static str) -> RateLimit {

@@ -1,6 +1,7 @@
 //! One connection of a core: who it is, what it has open, and how its messages become work.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use slab::Slab;
@@ -42,6 +43,7 @@ impl ConnectionKey {
 /// What a core keeps of one connection.
 pub(super) struct Connection {
     pub(super) key: ConnectionKey,
+    pub(super) client: IpAddr,
     pub(super) outbound: Outbound,
     pub(super) session: RefCell<Session>,
     pub(super) queries: RefCell<Queries>,
@@ -57,12 +59,13 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    fn add(&mut self, outbound: Outbound, session: Session) -> Rc<Connection> {
+    fn add(&mut self, client: IpAddr, outbound: Outbound, session: Session) -> Rc<Connection> {
         self.opened = self.opened.wrapping_add(1);
         let vacant = self.slots.vacant_entry();
         let slot = u32::try_from(vacant.key()).expect("sockets are fewer than 2^32");
         let connection = Rc::new(Connection {
             key: ConnectionKey { slot, serial: self.opened },
+            client,
             outbound,
             session: RefCell::new(session),
             queries: RefCell::default(),
@@ -105,7 +108,12 @@ pub(super) struct Talk {
 
 impl Talk {
     /// Begins the conversation of a connection that was accepted.
-    pub(super) fn begin(core: &Rc<Core>, allowance: Allowance, outbound: Outbound) -> Talk {
+    pub(super) fn begin(
+        core: &Rc<Core>,
+        client: IpAddr,
+        allowance: Allowance,
+        outbound: Outbound,
+    ) -> Talk {
         core.metrics.connections_opened_total.add(1);
         let challenge = Challenge::new((core.relay.random)());
         let mut greeting = Vec::with_capacity(GREETING_BYTES);
@@ -114,7 +122,7 @@ impl Talk {
             Session::begin(challenge, &settings.session, allowance, &mut greeting)
         };
         outbound.push_text(&greeting);
-        let connection = core.connections.borrow_mut().add(outbound, session);
+        let connection = core.connections.borrow_mut().add(client, outbound, session);
         Talk { core: Rc::clone(core), connection, burst: Vec::new() }
     }
 

@@ -20,6 +20,7 @@ use super::herald::HeraldHandle;
 use super::in_force::InForce;
 use super::live::Live;
 use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
+use super::plugin::{Judged, Question, QuestionSender};
 use super::publish::Stalled;
 use super::query::Chunk;
 use super::render::{Page, SliceSize};
@@ -64,6 +65,10 @@ pub(super) enum Message {
     Replies(Vec<Reply>),
     /// Verified events that the writer had no room for.
     Refused(Vec<Submission>),
+    /// Verified events that the plugin stage had no room for.
+    Unasked(Vec<Question>),
+    /// Events that the plugin has refused.
+    Judged(Vec<Judged>),
     /// A chunk of a query.
     Chunk(Box<Chunk>),
     /// A reconciliation that the pool has worked on.
@@ -135,6 +140,7 @@ pub(super) struct Core {
     pub(super) writer: WriterHandle,
     /// Who speaks for the relay, if it has a key.
     pub(super) herald: Option<HeraldHandle>,
+    pub(super) questions: QuestionSender,
     pub(super) metrics: Arc<CoreMetrics>,
     pub(super) connections: RefCell<Connections>,
     pub(super) index: RefCell<SubscriptionIndex>,
@@ -162,6 +168,7 @@ pub(super) struct CoreParts {
     pub(super) work: Sender<Job>,
     pub(super) writer: WriterHandle,
     pub(super) herald: Option<HeraldHandle>,
+    pub(super) questions: QuestionSender,
     pub(super) metrics: Arc<CoreMetrics>,
     /// Keys the tables that clients could otherwise choose collisions for.
     pub(super) seed: u64,
@@ -194,7 +201,8 @@ impl CoreStart {
         let gate = Rc::new(Door::of(&core));
         let options = Rc::clone(&core.net);
         let accept = move |info: ConnectionInfo, outbound| -> Box<dyn net::Conversation> {
-            Box::new(Talk::begin(&core, guard::allowance_of(info.pass), outbound))
+            let client = info.request.peer().ip();
+            Box::new(Talk::begin(&core, client, guard::allowance_of(info.pass), outbound))
         };
         let served = net::serve(self.listeners, site, gate, accept, options, stopped).await;
         attending.abort();
@@ -240,6 +248,7 @@ impl Core {
             work: parts.work,
             writer: parts.writer,
             herald: parts.herald,
+            questions: parts.questions,
             metrics: parts.metrics,
             connections: RefCell::default(),
             index: RefCell::new(SubscriptionIndex::new(parts.seed)),
@@ -286,6 +295,8 @@ impl Core {
                 None => return More::No,
                 Some(Message::Replies(replies)) => self.take_replies(&replies),
                 Some(Message::Refused(refused)) => self.take_refused(refused),
+                Some(Message::Unasked(questions)) => self.take_unasked(questions),
+                Some(Message::Judged(judged)) => self.take_judged(&judged),
                 Some(Message::Chunk(chunk)) => self.take_chunk(*chunk),
                 Some(Message::Reconciled(reconciled)) => self.take_reconciled(*reconciled),
                 Some(Message::Counted { connection, work, answer }) => {

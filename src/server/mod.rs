@@ -10,10 +10,10 @@
 //! ```
 //!
 //! A client's message is taken in `connection`, the way of an EVENT is `publish`, the way of a REQ
-//! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is the pool, `core` a core's thread,
-//! `guard` what clients are held to, `report` what the operator is told, `warden` the long chores,
-//! `run` the order of starting and stopping, `in_force` the settings that may change meanwhile,
-//! `routes` plain HTTP.
+//! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is
+//! the pool, `core` a core's thread, `guard` what clients are held to, `plugin` the programs that
+//! judge events, `report` what the operator is told, `warden` the long chores, `run` the order of
+//! starting and stopping, `in_force` the settings that may change meanwhile, `routes` plain HTTP.
 //!
 //! What the relay itself has to say is up to the `herald`, which signs it (`members`: NIP-43). What
 //! stands is read back at the start by `recall` and kept in line with every commit by the `scribe`.
@@ -41,6 +41,7 @@ mod recall;
 mod scribe;
 
 mod keeper;
+mod plugin;
 mod pulse;
 mod report;
 mod trust;
@@ -50,6 +51,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub use plugin::{OnFailure, PluginSettings};
 pub use pulse::Pulse;
 pub use recall::read_members;
 pub use run::{Occasion, Server, Steward};

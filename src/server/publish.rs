@@ -1,6 +1,7 @@
-//! The way of an EVENT through its core: known already? really signed? then to the writer.
+//! The way of an EVENT through its core: known already? really signed? then to the writer, or to
+//! the plugin stage before.
 //!
-//! Nothing is dropped and nothing waits: where the pool or the writer is full, what is left stands
+//! Nothing is dropped and nothing waits: where the pool, the stage or the writer is full, what is left stands
 //! in line here and the sockets it came from are not read until the line is gone (I8). So a line is
 //! never longer than what these sockets had sent before they were paused.
 
@@ -9,8 +10,9 @@ use std::collections::VecDeque;
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
 use super::guard::AuthorQuota;
+use super::plugin::{self, Asking, Judged, Question, QuestionSender, Source};
 use super::render;
-use super::work::{self, Job, Metered, Submitted, VerifyJob};
+use super::work::{self, Job, Metered, Onward, Submitted, VerifyJob};
 use crate::ingest::{Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::{Refused, Sender};
 use crate::net::Flow;
@@ -23,6 +25,7 @@ use crate::store::{Outcome, Snapshot};
 pub(super) struct Stalled {
     jobs: VecDeque<Job>,
     submissions: VecDeque<Submission>,
+    questions: VecDeque<Question>,
     paused: Vec<ConnectionKey>,
 }
 
@@ -38,7 +41,7 @@ pub(super) enum Handed {
 impl Stalled {
     /// Returns whether nothing stands in line.
     pub(super) fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.submissions.is_empty()
+        self.jobs.is_empty() && self.submissions.is_empty() && self.questions.is_empty()
     }
 
     /// Gives a job to the pool, or puts it in line.
@@ -55,6 +58,13 @@ impl Stalled {
         self.pause(key);
     }
 
+    /// Puts an event in line that the plugin stage had no room for.
+    pub(super) fn add_question(&mut self, question: Question) {
+        let key = ConnectionKey::from_number(question.submission.reply.connection);
+        self.questions.push_back(question);
+        self.pause(key);
+    }
+
     fn pause(&mut self, key: ConnectionKey) {
         if !self.paused.contains(&key) {
             self.paused.push(key);
@@ -66,6 +76,14 @@ impl Stalled {
             // A closed pool is a relay that has stopped: its connections are gone.
             if let Err(Refused::Full(job)) = work.try_send(job) {
                 return self.jobs.push_front(job);
+            }
+        }
+    }
+
+    fn retry_questions(&mut self, sender: &QuestionSender) {
+        while let Some(question) = self.questions.pop_front() {
+            if let Err(question) = plugin::hand_in(sender, question) {
+                return self.questions.push_front(*question);
             }
         }
     }
@@ -87,15 +105,22 @@ impl Core {
         self.answer_duplicates(connection, &mut events);
         let from = ReplyTo { core: self.number, connection: connection.key.to_number() };
         let metered = connection.metered();
+        let source = self.source_of(connection);
         if events.len() <= VERIFIED_INLINE_MAX {
             let settings = self.settings.borrow();
             let quotas = &settings.session.quotas;
             let quota = AuthorQuota::of(&self.relay, quotas, metered);
+            let asking = source.as_ref().map(|source| Asking {
+                questions: &self.questions,
+                source,
+                now: self.relay.clock.now_secs(),
+            });
+            let onward = Onward { writer: &self.writer, asking };
             for event in events {
-                self.verify_inline(connection, from, event, quota.as_ref());
+                self.verify_inline(connection, &onward, from, event, quota.as_ref());
             }
         } else {
-            self.share_out(from, metered, events);
+            self.share_out(from, metered, source, events);
         }
         let mut stalled = self.stalled.borrow_mut();
         if stalled.is_empty() {
@@ -150,11 +175,48 @@ impl Core {
         }
     }
 
+    /// Takes back events that the plugin stage had no room for.
+    pub(super) fn take_unasked(&self, questions: Vec<Question>) {
+        let mut stalled = self.stalled.borrow_mut();
+        let connections = self.connections.borrow();
+        for question in questions {
+            let key = ConnectionKey::from_number(question.submission.reply.connection);
+            if let Some(connection) = connections.of(key) {
+                connection.outbound.pause_reading();
+            }
+            stalled.add_question(question);
+        }
+    }
+
+    /// Answers events that the plugin has refused. What it says of them is not held against their
+    /// senders: it may be wrong about what is a forgery.
+    pub(super) fn take_judged(&self, judged: &[Judged]) {
+        let connections = self.connections.borrow();
+        for judged in judged {
+            let Some(connection) = connections.of(ConnectionKey::from_number(judged.to.connection))
+            else {
+                continue;
+            };
+            connection.outbound.push_text_with(|out| match &judged.refusal {
+                Some(reject) => message::write_refusal(out, &judged.id, reject),
+                None => message::write_ok(out, &judged.id, true, ""),
+            });
+        }
+    }
+
+    /// Returns who a plugin is to be told of, if one is to be asked.
+    fn source_of(&self, connection: &Connection) -> Option<Source> {
+        self.settings.borrow().plugin.as_ref()?;
+        let reader = connection.session.borrow().reader().clone();
+        Some(Source { client: connection.client, reader })
+    }
+
     /// Hands over what stands in line as far as there is room; reads on once the line is gone.
     pub(super) fn retry_stalled(&self) {
         let mut stalled = self.stalled.borrow_mut();
         stalled.retry_jobs(&self.work);
         stalled.retry_submissions(&self.writer);
+        stalled.retry_questions(&self.questions);
         if stalled.is_empty() {
             let connections = self.connections.borrow();
             for key in stalled.paused.drain(..) {
@@ -196,13 +258,15 @@ impl Core {
     fn verify_inline(
         &self,
         connection: &Connection,
+        onward: &Onward<'_>,
         from: ReplyTo,
         event: Event,
         quota: Option<&AuthorQuota<'_>>,
     ) {
-        match work::submit(&self.writer, &mut self.verifier.borrow_mut(), from, event, quota) {
+        match work::submit(onward, &mut self.verifier.borrow_mut(), from, event, quota) {
             Submitted::Over => {}
             Submitted::Refused(submission) => self.stalled.borrow_mut().add(submission),
+            Submitted::Unasked(question) => self.stalled.borrow_mut().add_question(question),
             Submitted::Rejected(reply) => {
                 self.note_outcome(connection, &reply.outcome);
                 answer(connection, &reply.id, &reply.outcome);
@@ -210,12 +274,19 @@ impl Core {
         }
     }
 
-    fn share_out(&self, from: ReplyTo, metered: Metered, events: Vec<Event>) {
+    fn share_out(
+        &self,
+        from: ReplyTo,
+        metered: Metered,
+        source: Option<Source>,
+        events: Vec<Event>,
+    ) {
         let mut stalled = self.stalled.borrow_mut();
         let mut rest = events.into_iter();
         while rest.len() > 0 {
             let events = rest.by_ref().take(VERIFY_CHUNK_EVENTS).collect();
-            stalled.hand(&self.work, Job::Verify(VerifyJob { from, metered, events }));
+            let job = VerifyJob { from, metered, source: source.clone(), events };
+            stalled.hand(&self.work, Job::Verify(job));
         }
     }
 }

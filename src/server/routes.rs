@@ -114,7 +114,8 @@ fn document(
             max_content_length: Some(event.content_characters_max as u64),
             min_pow_difficulty: (event.work.bits_min > 0).then(|| u64::from(event.work.bits_min)),
             auth_required: settings.session.authentication == Authentication::Required,
-            restricted_writes: event.rules.as_ref().is_some_and(|it| it.is_restricted())
+            restricted_writes: settings.plugin.is_some()
+                || event.rules.as_ref().is_some_and(|it| it.is_restricted())
                 || members.is_some_and(|rules| rules.writes == Circle::Members),
             created_at_lower_limit: event.past_secs_max,
             created_at_upper_limit: event.future_secs_max,

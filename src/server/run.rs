@@ -1,8 +1,8 @@
 //! Starting and stopping: which thread comes up after which, and goes down before which.
 //!
-//! Up: listeners (so that a taken port stops the start), the writer, the workers, the keeper, the
-//! cores. Down the other way round: the cores close their connections, the workers finish what they
-//! were given, the writer commits what it was given.
+//! Up: listeners (so that a taken port stops the start), the writer, the plugin stage, the workers,
+//! the keeper, the cores. Down the other way round: the cores close their connections, the workers
+//! finish what they were given, the plugin's processes end, the writer commits what it was given.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use super::in_force::InForce;
 use super::keeper::Keeper;
 use super::members::Reception;
 use super::negentropy::Kept;
+use super::plugin::{self, QuestionSender, Stage, StageParts};
 use super::pulse::Pulse;
 use super::recall;
 use super::render::SliceSize;
@@ -33,7 +34,7 @@ use crate::fanout::{self, Ring, RingLimits, Waker};
 use crate::ingest::{self, Replies, Reply, Witness, WriterHandle, WriterThread};
 use crate::limits;
 use crate::mailbox::{self, Inbox, Sender};
-use crate::metrics::CoreMetrics;
+use crate::metrics::{CoreMetrics, PluginMetrics};
 use crate::net;
 use crate::nostr::{Keypair, Verifier};
 use crate::policy::Crowd;
@@ -68,6 +69,8 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     /// The workers end once every sender is gone; this is the last.
     work: Sender<Job>,
+    stage: JoinHandle<std::io::Result<()>>,
+    plugin_metrics: Arc<PluginMetrics>,
     keeper: JoinHandle<()>,
     /// The keeper ends once this is gone.
     keeping: Sender<()>,
@@ -139,21 +142,33 @@ impl Server {
         let replies = Box::new(replies);
         let writer = ingest::spawn(store.clone(), producer, replies, scribe, relay.clock)
             .map_err(|source| ServerError::Thread { name: "writer".to_owned(), source })?;
-        let (work, workers) = start_workers(cores, &relay, &writer.handle, &inboxes, &says_ended)?;
+        let (stop, stopping) = watch::channel(false);
+        let (sender, questions) = plugin::question_channel();
+        let ends =
+            Ends { writer: writer.handle.clone(), questions: sender, inboxes: inboxes.clone() };
+        let plugin_metrics: Arc<PluginMetrics> = Arc::default();
+        let stage = StageParts {
+            relay: Arc::clone(&relay),
+            writer: ends.writer.clone(),
+            inboxes: ends.inboxes.clone(),
+            questions,
+            metrics: Arc::clone(&plugin_metrics),
+            stop: stopping.clone(),
+        };
+        let stage = spawn("plugin".to_owned(), &says_ended, move || Stage::run(stage))?;
+        let (work, workers) = start_workers(cores, &relay, &ends, &says_ended)?;
         let (warding, warden) = start_warden(&store, &relay, &writer.handle, &says_ended)?;
         let heraldry =
             start_herald((keys, membership), &relay, desk, &writer.handle, &inboxes, &says_ended)?;
         let (keeping, keeper) = start_keeper(store, &writer.handle, &says_ended)?;
-        let (stop, stopping) = watch::channel(false);
         let all = Cores {
             relay: Arc::clone(&relay),
-            inboxes: inboxes.clone(),
             bells,
             consumers,
             work: work.clone(),
             herald: heraldry.is_some().then(|| herald.clone()),
         };
-        let (cores, metrics) = all.start(listeners, &writer.handle, &stopping, &says_ended)?;
+        let (cores, metrics) = all.start(listeners, &ends, &stopping, &says_ended)?;
         let report = Report {
             relay: Arc::clone(&relay),
             cores: Arc::clone(&metrics),
@@ -172,6 +187,8 @@ impl Server {
             cores,
             workers,
             work,
+            stage,
+            plugin_metrics,
             keeper,
             keeping,
             warden,
@@ -196,6 +213,11 @@ impl Server {
     /// Returns where `/metrics` is, if anywhere.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.reporter.as_ref().map(|(address, _)| *address)
+    }
+
+    /// Returns what the plugin stage counts.
+    pub fn plugin_metrics(&self) -> &PluginMetrics {
+        &self.plugin_metrics
     }
 
     /// Returns what tells whether the server's threads still run.
@@ -262,6 +284,12 @@ impl Server {
             let ended = worker.join().map_err(|_| ServerError::Ended(format!("work-{number}")));
             result = result.and(ended);
         }
+        let ended = match self.stage.join() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(ServerError::Core { name: "plugin".to_owned(), source }),
+            Err(_) => Err(ServerError::Ended("plugin".to_owned())),
+        };
+        result = result.and(ended);
         drop(self.warding);
         let ended = self.warden.join().map_err(|_| ServerError::Ended("warden".to_owned()));
         result = result.and(ended);
@@ -332,10 +360,16 @@ struct Consumers {
     last: crate::seq::Seq,
 }
 
+/// Where events go, and what became of them.
+struct Ends {
+    writer: WriterHandle,
+    questions: QuestionSender,
+    inboxes: Inboxes,
+}
+
 /// Everything the cores are started with.
 struct Cores {
     relay: Arc<Relay>,
-    inboxes: Inboxes,
     bells: Vec<Arc<Notify>>,
     consumers: Consumers,
     work: Sender<Job>,
@@ -348,7 +382,7 @@ impl Cores {
     fn start(
         self,
         listeners: Vec<Vec<TcpListener>>,
-        writer: &WriterHandle,
+        ends: &Ends,
         stopping: &watch::Receiver<bool>,
         says_ended: &mpsc::UnboundedSender<String>,
     ) -> Result<CoreThreads, ServerError> {
@@ -358,11 +392,12 @@ impl Cores {
             let parts = CoreParts {
                 number: u32::try_from(place).expect("a machine has fewer than 2^32 cores"),
                 relay: Arc::clone(&self.relay),
-                inbox: Arc::clone(&self.inboxes.0[place]),
+                inbox: Arc::clone(&ends.inboxes.0[place]),
                 consumer: self.consumers.ring.consumer(),
                 last: self.consumers.last,
                 work: self.work.clone(),
-                writer: writer.clone(),
+                writer: ends.writer.clone(),
+                questions: ends.questions.clone(),
                 herald: self.herald.clone(),
                 metrics: Arc::clone(&metrics[place]),
                 seed: seed_of((self.relay.random)()),
@@ -406,8 +441,7 @@ fn start_herald(
 fn start_workers(
     count: usize,
     relay: &Arc<Relay>,
-    writer: &WriterHandle,
-    inboxes: &Inboxes,
+    ends: &Ends,
     says_ended: &mpsc::UnboundedSender<String>,
 ) -> Result<(Sender<Job>, Vec<JoinHandle<()>>), ServerError> {
     let (work, jobs) = mailbox::mailbox(count * JOBS_PER_WORKER);
@@ -416,8 +450,9 @@ fn start_workers(
         let worker = Worker {
             relay: Arc::clone(relay),
             jobs: jobs.clone(),
-            writer: writer.clone(),
-            inboxes: inboxes.clone(),
+            writer: ends.writer.clone(),
+            questions: ends.questions.clone(),
+            inboxes: ends.inboxes.clone(),
         };
         workers.push(spawn(format!("work-{place}"), says_ended, move || worker.run())?);
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::plugin::PluginSettings;
 use super::warden::Retention;
 use crate::address::AddressRanges;
 use crate::net::ListenError;
@@ -59,6 +60,8 @@ pub struct LiveSettings {
     pub proxies: Proxies,
     /// What is kept for how long.
     pub retention: Retention,
+    /// Which program judges events, if one does.
+    pub plugin: Option<Arc<PluginSettings>>,
 }
 
 /// Who belongs to the relay, and how one gets in (NIP-43).

@@ -13,6 +13,7 @@ use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
 use super::in_force::InForce;
 use super::negentropy::Kept;
+use super::plugin::{self, OnFailure, PluginSettings, Question};
 use super::render::SliceSize;
 use super::settings::{About, Compression, LiveSettings, Proxies};
 use super::warden::Retention;
@@ -261,16 +262,56 @@ fn nip_01_56_stored_events_come_newest_first_through_all_slices() {
     assert_eq!(reader.received["a"].events, expected);
 }
 
+#[test]
+fn a_full_plugin_stage_pauses_the_socket_and_loses_nothing() {
+    let plugin = PluginSettings {
+        command: "none".to_owned(),
+        processes: 1,
+        pending_max: 1,
+        timeout: Duration::from_secs(1),
+        on_failure: OnFailure::Reject,
+    };
+    let plugin = Some(Arc::new(plugin));
+    let mut house = House::new(&Options { plugin, jobs: 1_000, ..Options::default() });
+    let mut author = house.client();
+    let room = house.questions.capacity();
+    let notes: Vec<Event> = (0..room + 40).map(|number| note(number, "")).collect();
+    for burst in notes[..room].chunks(256) {
+        author.publish(burst);
+        house.finish();
+    }
+    assert!(author.outbound.is_reading());
+    // One way leads over the pool, the other does not.
+    author.publish(&notes[room..room + 1]);
+    assert!(!author.outbound.is_reading());
+    author.publish(&notes[room + 1..]);
+    house.finish();
+    house.step();
+    assert!(author.oks.is_empty() && house.core.metrics.paused_total.total() > 0);
+    let mut asked = 0;
+    while let Ok(question) = house.questions.try_recv() {
+        assert_eq!(question.client, std::net::IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(question.authed, None);
+        house.core.writer.submit(question.submission).expect("the writer has room");
+        asked += 1;
+        house.step();
+    }
+    assert_eq!(asked, notes.len());
+    house.settle(&mut author, notes.len());
+    assert!(author.outbound.is_reading());
+}
+
 /// What differs between the houses of the tests.
 struct Options {
     batches: usize,
     jobs: usize,
     bytes_high: usize,
+    plugin: Option<Arc<PluginSettings>>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { batches: 64, jobs: 16, bytes_high: 1 << 20 }
+        Options { batches: 64, jobs: 16, bytes_high: 1 << 20, plugin: None }
     }
 }
 
@@ -284,6 +325,8 @@ struct House {
     rings: Arc<AtomicUsize>,
     limits: OutboundLimits,
     writer: Option<WriterThread>,
+    /// What the plugin stage would take, if there is to be a plugin.
+    questions: tokio::sync::mpsc::Receiver<Question>,
     _folder: tempfile::TempDir,
 }
 
@@ -337,6 +380,7 @@ impl House {
             about: About::default(),
             proxies: Proxies::default(),
             retention: Retention { rules: Arc::default(), period: Duration::from_secs(1) },
+            plugin: options.plugin.clone(),
         };
         let relay = Arc::new(Relay {
             own_key: None,
@@ -354,6 +398,7 @@ impl House {
         let replies = Box::new(inboxes.clone());
         let writer = ingest::spawn(store, producer, replies, None, relay.clock).unwrap();
         let (work, jobs) = mailbox::mailbox(options.jobs);
+        let (sender, questions) = plugin::question_channel();
         let core = Core::new(CoreParts {
             number: 0,
             relay: Arc::clone(&relay),
@@ -363,10 +408,18 @@ impl House {
             work,
             writer: writer.handle.clone(),
             herald: None,
+            questions: sender.clone(),
             metrics: Arc::default(),
             seed: 1,
         });
-        let worker = Worker { relay, jobs: jobs.clone(), writer: writer.handle.clone(), inboxes };
+        let (jobs_of_worker, writer_of_worker) = (jobs.clone(), writer.handle.clone());
+        let worker = Worker {
+            relay,
+            jobs: jobs_of_worker,
+            writer: writer_of_worker,
+            questions: sender,
+            inboxes,
+        };
         let bytes_high = options.bytes_high;
         House {
             core: Rc::new(core),
@@ -376,6 +429,7 @@ impl House {
             rings,
             limits: OutboundLimits { bytes_high, bytes_low: bytes_high / 4, bytes_max: 1 << 30 },
             writer: Some(writer),
+            questions,
             _folder: folder,
         }
     }
@@ -386,7 +440,12 @@ impl House {
         let encoding = if clients.is_multiple_of(2) { Encoding::Plain } else { Encoding::Deflate };
         let outbound = Outbound::new(self.limits, encoding);
         Client {
-            talk: Talk::begin(&self.core, Allowance::unlimited(), outbound.clone()),
+            talk: Talk::begin(
+                &self.core,
+                [127, 0, 0, 1].into(),
+                Allowance::unlimited(),
+                outbound.clone(),
+            ),
             outbound,
             received: HashMap::new(),
             oks: Vec::new(),

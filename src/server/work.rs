@@ -11,6 +11,7 @@ use super::connection::ConnectionKey;
 use super::core::{Inboxes, Message, Relay};
 use super::guard::AuthorQuota;
 use super::negentropy::ReconcileJob;
+use super::plugin::{self, Asking, Question, QuestionSender, Source};
 use super::query::Chunk;
 use super::render::{self, Audience, Page, Sliced};
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
@@ -38,6 +39,8 @@ pub(super) enum Job {
 pub(super) struct VerifyJob {
     pub(super) from: ReplyTo,
     pub(super) metered: Metered,
+    /// Who sends them, if a plugin is to be asked.
+    pub(super) source: Option<Source>,
     pub(super) events: Vec<Event>,
 }
 
@@ -81,6 +84,7 @@ pub(super) struct Worker {
     pub(super) relay: Arc<Relay>,
     pub(super) jobs: Receiver<Job>,
     pub(super) writer: WriterHandle,
+    pub(super) questions: QuestionSender,
     pub(super) inboxes: Inboxes,
 }
 
@@ -105,14 +109,21 @@ impl Worker {
 
     fn verify(&self, verifier: &mut Verifier, job: VerifyJob) {
         let mut replies = Vec::new();
-        let mut refused = Vec::new();
+        let (mut refused, mut unasked) = (Vec::new(), Vec::new());
         let settings = self.relay.in_force.load();
         let quotas = &settings.session.quotas;
         let quota = AuthorQuota::of(&self.relay, quotas, job.metered);
+        let asking = job.source.as_ref().map(|source| Asking {
+            questions: &self.questions,
+            source,
+            now: self.relay.clock.now_secs(),
+        });
+        let onward = Onward { writer: &self.writer, asking };
         for event in job.events {
-            match submit(&self.writer, verifier, job.from, event, quota.as_ref()) {
+            match submit(&onward, verifier, job.from, event, quota.as_ref()) {
                 Submitted::Over => {}
                 Submitted::Refused(submission) => refused.push(submission),
+                Submitted::Unasked(question) => unasked.push(question),
                 Submitted::Rejected(reply) => replies.push(reply),
             }
         }
@@ -121,6 +132,9 @@ impl Worker {
         }
         if !refused.is_empty() {
             self.inboxes.put(job.from.core, Message::Refused(refused));
+        }
+        if !unasked.is_empty() {
+            self.inboxes.put(job.from.core, Message::Unasked(unasked));
         }
     }
 
@@ -189,17 +203,43 @@ impl Worker {
 
 /// What became of an event on its way to the writer.
 pub(super) enum Submitted {
-    /// The writer has it, and will reply.
+    /// The writer or the plugin stage has it, and will reply.
     Over,
     /// The writer has no room for it.
     Refused(Submission),
+    /// The plugin stage has no room for it.
+    Unasked(Question),
     /// It is not what its author signed, or not admitted.
     Rejected(Reply),
 }
 
-/// Verifies an event and hands it to the writer, if its author has not sent too many.
+/// Where events go that were verified.
+pub(super) struct Onward<'a> {
+    pub(super) writer: &'a WriterHandle,
+    /// How a plugin is asked first, if there is one.
+    pub(super) asking: Option<Asking<'a>>,
+}
+
+impl Onward<'_> {
+    fn send(&self, submission: Submission) -> Submitted {
+        if let Some(asking) = &self.asking
+            && plugin::is_judged(submission.event.event().kind)
+        {
+            return match asking.ask(submission) {
+                Ok(()) => Submitted::Over,
+                Err(question) => Submitted::Unasked(*question),
+            };
+        }
+        match self.writer.submit(submission) {
+            Ok(()) => Submitted::Over,
+            Err(full) => Submitted::Refused(full.0),
+        }
+    }
+}
+
+/// Verifies an event and sends it onward, if its author has not sent too many.
 pub(super) fn submit(
-    writer: &WriterHandle,
+    onward: &Onward<'_>,
     verifier: &mut Verifier,
     from: ReplyTo,
     event: Event,
@@ -215,10 +255,7 @@ pub(super) fn submit(
         })
         .and_then(Admitted::new);
     match admitted {
-        Ok(event) => match writer.submit(Submission { event, reply: from }) {
-            Ok(()) => Submitted::Over,
-            Err(full) => Submitted::Refused(full.0),
-        },
+        Ok(event) => onward.send(Submission { event, reply: from }),
         Err(reject) => Submitted::Rejected(Reply { to: from, id, outcome: Err(reject) }),
     }
 }

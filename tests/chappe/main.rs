@@ -37,6 +37,7 @@ mod nip77;
 mod deflate;
 
 mod guard;
+mod plugins;
 mod policy;
 mod proxies;
 mod retention;

@@ -1,0 +1,19 @@
+//! The words that some keys take, and what they mean.
+
+use super::key::{Range, Raw};
+use super::value::{Value, words};
+use crate::policy::Circle;
+use crate::server::{Compression, Naming, OnFailure};
+use crate::store::Durability;
+
+words! { Durability { "sync" => Durability::Sync, "lazy" => Durability::Lazy } }
+
+words! {
+    Compression { "off" => Compression::Off, "live" => Compression::Live, "all" => Compression::All }
+}
+
+words! { OnFailure { "reject" => OnFailure::Reject, "accept" => OnFailure::Accept } }
+
+words! { Circle { "everyone" => Circle::Everyone, "members" => Circle::Members } }
+
+words! { Naming { "forwarded" => Naming::Header, "protocol" => Naming::Protocol } }
