@@ -6,6 +6,8 @@
 //! from whom. Each concern is a part of its own, absent where it is off, and plugs in at these two
 //! places.
 
+pub mod groups;
+
 mod kinds;
 mod trust;
 mod words;
