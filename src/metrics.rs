@@ -166,8 +166,17 @@ pub const REASONS: [&str; 8] =
 /// Classes of kinds (NIP-01).
 pub const CLASSES: [&str; 4] = ["regular", "replaceable", "ephemeral", "addressable"];
 /// What becomes of an event that was admitted.
-pub const VERDICTS: [&str; 7] =
-    ["stored", "duplicate", "superseded", "deleted", "vanished", "expired", "ephemeral"];
+pub const VERDICTS: [&str; 9] = [
+    "stored",
+    "duplicate",
+    "superseded",
+    "deleted",
+    "vanished",
+    "expired",
+    "ephemeral",
+    "unkept",
+    "refused",
+];
 /// How queries are answered.
 pub const PLANS: [&str; 8] =
     ["none", "ids", "authors", "addresses", "tag", "kinds", "time", "several"];

@@ -29,6 +29,7 @@ mod config;
 mod delete;
 mod dump;
 mod export;
+mod groups;
 mod import;
 mod info;
 mod invite;

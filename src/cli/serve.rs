@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::arguments::Common;
 use super::exit::Failure;
+use super::groups;
 use super::names::own_names;
 use super::open::open_or_create;
 use super::output::{grouped, say};
@@ -15,8 +16,9 @@ use super::reload::Reloads;
 use super::rules::{retention, write_rules};
 use super::secret::own_keys;
 use super::watchdog;
-use crate::config::{Flag, Settings};
+use crate::config::{Flag, GroupMode, Settings};
 use crate::nostr::{Keypair, PublicKey};
+use crate::policy::groups::CREATE_INVITE;
 use crate::policy::{Invites, MembershipRules};
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::server::{
@@ -100,6 +102,7 @@ pub fn options(settings: &Settings) -> Result<ServerSettings, Failure> {
     Ok(ServerSettings {
         listen: settings.server.listen,
         cores: (settings.server.threads > 0).then(|| size_of(settings.server.threads)),
+        groups: keys.as_deref().and_then(|keys| groups::rules(settings, keys)),
         membership: keys.as_deref().and_then(|keys| membership(settings, keys)),
         keys,
         metrics: settings.metrics.listen,
@@ -168,10 +171,17 @@ fn session(settings: &Settings) -> Result<SessionLimits, Failure> {
         },
         event: event(settings)?,
         authentication: if required { Authentication::Required } else { Authentication::Optional },
-        restricted: RestrictedKinds::new(kinds(&settings.auth.restricted_kinds)),
+        restricted: restricted(settings),
         names: own_names(settings),
         quotas: quotas::quotas(settings),
     })
+}
+
+/// Where there are groups, codes that admit to them are nobody else's.
+fn restricted(settings: &Settings) -> RestrictedKinds {
+    let is_on = settings.groups.mode != GroupMode::Off;
+    let kinds = kinds(&settings.auth.restricted_kinds);
+    RestrictedKinds::new(kinds.chain(is_on.then_some(CREATE_INVITE)))
 }
 
 fn event(settings: &Settings) -> Result<EventLimits, Failure> {
@@ -219,7 +229,7 @@ fn reconcile(settings: &Settings) -> ReconcileLimits {
 const ANSWER_BYTES_MAX: usize = 500_000;
 
 /// Narrows numbers that the settings table bounds to kinds.
-fn kinds(numbers: &[u64]) -> impl Iterator<Item = u16> {
+pub(super) fn kinds(numbers: &[u64]) -> impl Iterator<Item = u16> {
     numbers.iter().filter_map(|number| u16::try_from(*number).ok())
 }
 
@@ -236,7 +246,7 @@ fn about(settings: &Settings) -> About {
 }
 
 /// Narrows a number that the settings table bounds; on a small machine the most is meant.
-fn size_of(number: u64) -> usize {
+pub(super) fn size_of(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 

@@ -1,6 +1,7 @@
 //! Relations between keys: pairs of values that cannot hold together.
 
 use super::settings::Settings;
+use super::words::GroupMode;
 
 /// Two keys whose values exclude each other.
 pub(super) struct Conflict {
@@ -24,6 +25,15 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
                 "expected at most limits.max_limit ({}), found {}",
                 limits.max_limit, limits.default_limit
             ),
+        });
+    }
+    if settings.groups.mode != GroupMode::Off && settings.relay.secret_key_file.is_none() {
+        found.push(Conflict {
+            key: "groups.mode",
+            other: "relay.secret_key_file",
+            text: "expected a key of the relay (relay.secret_key_file), found none; \
+                   `relay key generate` makes one"
+                .to_owned(),
         });
     }
     if settings.membership.enabled && settings.relay.secret_key_file.is_none() {

@@ -444,8 +444,8 @@ mod tests {
                 Some("the nearest known section is [limits]"),
             ),
             (
-                "[relay.more]\nx = 1\n",
-                "config.toml:1: relay.more: expected a known key, found none of this name",
+                "[relay.unheard]\nx = 1\n",
+                "config.toml:1: relay.unheard: expected a known key, found none of this name",
                 Some("`relay config example` lists every key"),
             ),
             (

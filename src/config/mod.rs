@@ -27,3 +27,4 @@ pub use error::{ConfigError, Problem};
 pub use load::{Config, Flag, Origin, Sources, load};
 pub use settings::Settings;
 pub use value::{Level, LogFormat, RateLimit};
+pub use words::GroupMode;

@@ -13,8 +13,10 @@ use super::forms::{
     TAGS, WEB_ADDRESS, WORDS, WORK_BY_KIND,
 };
 use super::key::{Key, Range, Reload, Section, settings};
-use super::value::{Level, LogFormat, RateLimit, Value};
+use super::value::{Level, LogFormat, RateLimit, Value, rate};
+use super::words::GroupMode;
 use crate::policy::Circle;
+use crate::policy::groups::Creation;
 use crate::server::{Compression, Naming, OnFailure};
 use crate::store::Durability;
 
@@ -97,6 +99,42 @@ settings! {
         /// How long an invitation is good that a member has asked for.
         #[key(unit = "seconds", range = Range::Integers(60, 315_360_000), reload = No)]
         invite_secs: u64 = 604_800;
+    }
+
+    /// Groups of this relay (NIP-29), see docs/groups.md. They need a key (relay.secret_key_file).
+    [groups] GroupSettings {
+        /// "mixed": what names a group of this relay is held to its rules, all else is as on any
+        /// relay. "exclusive": nothing else is taken. "off": there are no groups.
+        #[key(unit = "", range = Range::OneOf(&["off", "mixed", "exclusive"]), reload = No)]
+        mode: GroupMode = GroupMode::Off;
+
+        /// Who may make groups: anyone, members of the relay (membership), or groups.operators.
+        #[key(unit = "", range = Range::OneOf(&["anyone", "members", "operators"]), reload = No)]
+        creation: Creation = Creation::Anyone;
+
+        /// Public keys of those who may make groups and manage all of them; relay.pubkey is one.
+        #[key(unit = "", range = PUBLIC_KEYS, reload = No)]
+        operators: Vec<String> = Vec::new();
+
+        /// Kinds that an exclusive relay takes without a group, beside requests to delete.
+        #[key(unit = "", range = KINDS, reload = No)]
+        groupless_kinds: Vec<u64> = vec![0, 3, 10_002, 10_009, 10_050];
+
+        /// Most groups of the relay.
+        #[key(unit = "groups", range = Range::Integers(1, 1_000_000), reload = No)]
+        max_groups: u64 = 10_000;
+
+        /// Most members of a group. Their list is made anew whenever somebody comes or goes.
+        #[key(unit = "members", range = Range::Integers(1, 50_000), reload = No)]
+        max_members: u64 = 5_000;
+
+        /// How old an event for a group may be. 0: any age. `relay import` is not held to it.
+        #[key(unit = "seconds", range = Range::Integers(0, 4_294_967_295), reload = No)]
+        event_past_secs: u64 = 3_600;
+
+        /// How many earlier events of its group an event must refer to, where there are so many.
+        #[key(unit = "references", range = Range::Integers(0, 50), reload = No)]
+        min_references: u64 = 0;
     }
 
     /// Where events are kept.
@@ -583,9 +621,4 @@ settings! {
         #[key(unit = "", range = LISTEN_ADDRESS, reload = No, example = "\"127.0.0.1:9777\"")]
         listen: Option<SocketAddr> = None;
     }
-}
-
-/// A rate that the table itself says.
-fn rate(text: &'static str) -> RateLimit {
-    RateLimit::Rate(text.parse().expect("the table's own rates are rates"))
 }

@@ -161,6 +161,11 @@ fn text_of(raw: &Raw) -> Option<&str> {
     }
 }
 
+/// A rate that the table itself says.
+pub(super) fn rate(text: &'static str) -> RateLimit {
+    RateLimit::Rate(text.parse().expect("the table's own rates are rates"))
+}
+
 /// Implements [`Value`] for an enum whose variants are words.
 macro_rules! words {
     ($type:ty { $($word:literal => $variant:path),+ $(,)? }) => {

@@ -4,10 +4,13 @@
 //! [`Admitted`] -> [`Outcome`](crate::store::Outcome), one constructor each (I2).
 
 mod admit;
+mod groups;
+mod recall;
 mod witness;
 mod writer;
 
 pub use self::admit::Admitted;
+pub use self::groups::GroupKeeping;
 pub use self::witness::{Witness, Witnessed};
 pub use self::writer::{
     Full, Replies, Reply, ReplyTo, Submission, WriterHandle, WriterThread, spawn,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::admit::Admitted;
+use super::groups::GroupKeeping;
 use super::witness::{Witness, Witnessed};
 use crate::clock::Clock;
 use crate::fanout::{Producer, Published};
@@ -20,7 +21,7 @@ use crate::mailbox;
 use crate::metrics::{CLASSES, VERDICTS, WriterMetrics};
 use crate::nostr::{EventId, Kind, KindClass, Prefix, Reject, Verified};
 use crate::seq::Seq;
-use crate::store::{Committed, Outcome, Store, StoreError, Writer};
+use crate::store::{Committed, Guard, Outcome, Store, StoreError, Writer};
 
 /// Where the answer to a submission goes; the writer only passes it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,7 +177,8 @@ const ERASE_SECS_MAX: u64 = 60;
 /// Expired events buried at once.
 const EXPIRE_MAX: usize = 1_000;
 
-/// Starts the writer thread of a store; `witness` is who sees each commit first, if anybody does.
+/// Starts the writer thread of a store; `witness` is who sees each commit first, if anybody does,
+/// and `groups` who judges what is for groups, if there are any.
 ///
 /// # Errors
 ///
@@ -186,13 +188,14 @@ pub fn spawn(
     ring: Producer,
     replies: Box<dyn Replies>,
     witness: Option<Box<dyn Witness>>,
+    groups: Option<GroupKeeping>,
     clock: Clock,
 ) -> std::io::Result<WriterThread> {
     let (mailbox, inbox) = bounded(MAILBOX_MAX);
     // What requests to vanish buried may not have been erased when the process ended.
     let has_requests = store.snapshot().is_ok_and(|snapshot| snapshot.total(Kind::VANISH.0) > 0);
     let metrics = Arc::<WriterMetrics>::default();
-    let state = State {
+    let mut state = State {
         metrics: Arc::clone(&metrics),
         published: store.last_seq(),
         writer: Writer::new(store.clone()),
@@ -200,10 +203,13 @@ pub fn spawn(
         ring,
         replies,
         witness,
+        groups,
         clock,
         expired_at: 0,
         erase_at: has_requests.then_some(0),
     };
+    // What the relay has to say about groups is there before anybody can ask.
+    state.speak_of_groups();
     let thread =
         std::thread::Builder::new().name("writer".to_owned()).spawn(move || state.run(&inbox))?;
     Ok(WriterThread { handle: WriterHandle { mailbox, metrics }, thread })
@@ -216,6 +222,7 @@ struct State {
     ring: Producer,
     replies: Box<dyn Replies>,
     witness: Option<Box<dyn Witness>>,
+    groups: Option<GroupKeeping>,
     clock: Clock,
     /// The newest event that was given to the ring.
     published: Seq,
@@ -262,15 +269,17 @@ impl State {
             events.push(submission.event.into_verified());
         }
         let began = Instant::now();
-        let committed = self.writer.commit(&events, now);
+        let committed = self.commit(&events, now);
         self.metrics.commit_micros.add(micros_since(began));
         self.metrics.batch_events.add(events.len() as u64);
         let outcomes = match committed {
-            Ok(committed) => {
+            Ok(mut committed) => {
                 self.count(&events, &committed.outcomes);
                 self.publish_foreign(committed.before);
-                self.publish(events, &committed);
-                Ok(committed.outcomes)
+                let refused = std::mem::take(&mut committed.refused);
+                let outcomes = std::mem::take(&mut committed.outcomes);
+                self.publish(events, &outcomes, committed);
+                Ok((outcomes, refused.into_iter()))
             }
             Err(error) => {
                 self.metrics.batches_failed_total.add(1);
@@ -278,12 +287,39 @@ impl State {
                 Err(reject_of(&error))
             }
         };
-        let outcome_at = |place: usize| match &outcomes {
-            Ok(outcomes) => Ok(outcomes[place]),
+        self.answer(waiting, outcomes);
+    }
+
+    /// Commits a batch, under the eyes of who keeps the groups if there are any.
+    fn commit(&mut self, events: &[Verified], now: u64) -> Result<Committed, StoreError> {
+        let Some(groups) = &mut self.groups else { return self.writer.commit(events, now) };
+        groups.begin(now);
+        let committed = self.writer.commit_guarded(events, now, Some(groups as &mut dyn Guard));
+        match &committed {
+            Ok(_) => groups.settle(),
+            Err(_) => groups.give_up(),
+        }
+        committed
+    }
+
+    /// Answers those who wait for a batch.
+    fn answer(
+        &self,
+        waiting: Vec<(ReplyTo, EventId)>,
+        mut outcomes: Result<(Vec<Outcome>, std::vec::IntoIter<Reject>), Reject>,
+    ) {
+        let mut outcome_at = |place: usize| match &mut outcomes {
+            Ok((outcomes, refused)) => match outcomes[place] {
+                Outcome::Refused => refused.next().map_or(Ok(Outcome::Refused), Err),
+                outcome => Ok(outcome),
+            },
             Err(reject) => Err(reject.clone()),
         };
-        let reply = |(place, (to, id))| Reply { to, id, outcome: outcome_at(place) };
-        self.reply(waiting.into_iter().enumerate().map(reply).collect());
+        let mut replies = Vec::with_capacity(waiting.len());
+        for (place, (to, id)) in waiting.into_iter().enumerate() {
+            replies.push(Reply { to, id, outcome: outcome_at(place) });
+        }
+        self.reply(replies);
     }
 
     /// Removes events that somebody else has chosen.
@@ -313,9 +349,9 @@ impl State {
     }
 
     /// Gives the stored and ephemeral events of a batch to the witness and the ring, in order.
-    fn publish(&mut self, events: Vec<Verified>, committed: &Committed) {
+    fn publish(&mut self, events: Vec<Verified>, outcomes: &[Outcome], committed: Committed) {
         let mut published = Vec::new();
-        for (event, outcome) in events.into_iter().zip(&committed.outcomes) {
+        for (event, outcome) in events.into_iter().zip(outcomes) {
             let seq = match outcome {
                 Outcome::Stored(seq) => *seq,
                 Outcome::Ephemeral => Seq::ZERO,
@@ -326,6 +362,13 @@ impl State {
                 self.erase_at = Some(self.clock.now_secs() + ERASE_SECS_MAX);
             }
             published.push(Published::new(seq, event.into_event()));
+        }
+        if let Some((last, _)) = committed.added.last() {
+            self.published = self.published.max(*last);
+            let added = committed.added.into_iter();
+            published.extend(added.map(|(seq, event)| Published::new(seq, event.into_event())));
+            // What was added follows its cause; what is not stored has no place in the order.
+            published.sort_by_key(|it| it.seq);
         }
         self.witness(&published, &committed.buried);
         if !published.is_empty() {
@@ -349,6 +392,7 @@ impl State {
                     let last = published.last().map_or(until, |event| event.seq);
                     self.published = if published.len() < FOREIGN_MAX { until } else { last };
                     self.witness(&published, &[]);
+                    self.recall_groups(&published);
                     if !published.is_empty() {
                         self.ring.publish(Arc::from(published));
                     }
@@ -358,6 +402,23 @@ impl State {
                     return;
                 }
             }
+        }
+    }
+
+    /// Stores what the relay has to say about groups though nobody has asked for it.
+    fn speak_of_groups(&mut self) {
+        if self.groups.as_ref().is_some_and(GroupKeeping::is_due) {
+            self.write(Vec::new());
+        }
+    }
+
+    /// Reads the groups again if another process may have changed them.
+    fn recall_groups(&mut self, published: &[Published]) {
+        let Some(groups) = &mut self.groups else { return };
+        if published.iter().any(|it| GroupKeeping::follows_from(&it.event.view()))
+            && let Err(error) = groups.recall(&self.store)
+        {
+            tracing::error!(%error, "the groups could not be read again");
         }
     }
 
@@ -391,11 +452,18 @@ impl State {
         let began = Instant::now();
         let done = self.store.refresh().and_then(|last| {
             self.publish_foreign(last);
+            self.speak_of_groups();
             let now = self.clock.now_secs();
             if now > self.expired_at {
                 self.expired_at = now;
                 let expired = self.writer.expire(now, EXPIRE_MAX)?;
                 self.witness(&[], &expired);
+            }
+            if let Some(groups) = &mut self.groups {
+                let ended = groups.ended(&self.store)?;
+                if !ended.is_empty() {
+                    self.writer.bury(&ended)?;
+                }
             }
             let is_erasing = self.is_erasing(is_idle, now);
             self.writer.maintain(is_erasing || is_idle && self.is_worth_merging()?)
@@ -483,6 +551,8 @@ fn verdict_place(outcome: &Outcome) -> usize {
         Outcome::Vanished => 4,
         Outcome::Expired => 5,
         Outcome::Ephemeral => 6,
+        Outcome::Unkept => 7,
+        Outcome::Refused => 8,
     }
 }
 

@@ -44,6 +44,16 @@ pub struct InformationDocument {
     pub terms_of_service: Option<String>,
     /// What is enforced.
     pub limitation: Limitation,
+    /// What its groups can do (NIP-29).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nip29: Option<GroupFeatures>,
+}
+
+/// What the groups of a relay can do (NIP-29).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GroupFeatures {
+    /// Groups can be below others.
+    pub subgroups: bool,
 }
 
 /// The limits that a client can run into.

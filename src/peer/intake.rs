@@ -343,7 +343,10 @@ impl Committer {
                 Outcome::Duplicate => What::Duplicate,
                 Outcome::Superseded => What::Replaced,
                 Outcome::Deleted | Outcome::Vanished => What::Deleted,
-                Outcome::Expired | Outcome::Ephemeral => What::Passing,
+                // Nobody guards what comes from peers.
+                Outcome::Expired | Outcome::Ephemeral | Outcome::Unkept | Outcome::Refused => {
+                    What::Passing
+                }
             };
             self.shared.add(what, 1);
         }

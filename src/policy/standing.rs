@@ -5,8 +5,9 @@
 //! be cheap to clone (shared or persistent inside), because a standing is replaced whole at every
 //! change; and a part that is off costs one branch.
 
+use super::groups::{Groups, JOIN};
 use super::members::Membership;
-use crate::nostr::{EventRef, PublicKey, Reject};
+use crate::nostr::{EventRef, Filter, PublicKey, Reject};
 
 /// Everything that was decided, at one moment. It is never changed in place where others see it:
 /// [`Standings`](super::Standings) replaces it.
@@ -14,6 +15,8 @@ use crate::nostr::{EventRef, PublicKey, Reject};
 pub struct Standing {
     /// Who belongs to the relay (NIP-43), if that matters.
     pub members: Option<Membership>,
+    /// The groups (NIP-29), if there are any. Their events are judged where they are stored.
+    pub groups: Option<Groups>,
     /// Which one it is of all that stood since the start; [`Standings`](super::Standings) counts.
     pub(super) version: u64,
 }
@@ -55,17 +58,41 @@ impl Standing {
     #[inline]
     pub fn withholds(&self) -> bool {
         self.members.as_ref().is_some_and(Membership::withholds)
+            || self.groups.as_ref().is_some_and(Groups::keeps_any)
+    }
+
+    /// Returns whether this event may be withheld from anybody.
+    #[inline]
+    pub fn withholds_this(&self, event: &EventRef<'_>) -> bool {
+        self.members.as_ref().is_some_and(Membership::withholds)
+            || self.groups.as_ref().is_some_and(|groups| groups.concerns(event))
     }
 
     /// Returns whether any event may be withheld from somebody who has proven to be all of
     /// `reader`. If not, [`Standing::may_read`] need not be asked.
     pub fn withholds_from(&self, reader: &[PublicKey]) -> bool {
-        self.withholds() && self.check_reader(reader).is_err()
+        self.withholds()
+            && (self.check_reader(reader).is_err()
+                || self.groups.as_ref().is_some_and(|groups| groups.keeps_from(reader)))
     }
 
     /// Returns whether somebody who has proven to be all of `reader` may see this event.
-    pub fn may_read(&self, _event: &EventRef<'_>, reader: &[PublicKey]) -> bool {
+    pub fn may_read(&self, event: &EventRef<'_>, reader: &[PublicKey]) -> bool {
         self.check_reader(reader).is_ok()
+            && self.groups.as_ref().is_none_or(|groups| groups.may_read(event, reader))
+    }
+
+    /// Returns whether a filter asks by name for nothing but what is withheld from somebody who has
+    /// proven to be all of `reader`.
+    pub fn is_out_of_reach(&self, filter: &Filter, reader: &[PublicKey]) -> bool {
+        self.groups.as_ref().is_some_and(|groups| groups.is_out_of_reach(filter, reader))
+    }
+
+    /// Returns whether an event that is stored already is to be judged again all the same.
+    #[inline]
+    pub fn answers_anew(&self, event: &EventRef<'_>) -> bool {
+        // NIP-29: who is a member and asks again is refused, by whatever event.
+        event.kind.0 == JOIN && self.groups.is_some()
     }
 
     /// Returns whether a stored event changes anything here; asked for every event, so most are

@@ -170,8 +170,8 @@ impl Core {
         let connections = self.connections.borrow();
         let mut standing = self.standing.borrow_mut();
         let standing = standing.current();
-        let is_restricted =
-            standing.withholds() || self.settings.borrow().session.restricted.has(event.kind);
+        let is_restricted = standing.withholds_this(event)
+            || self.settings.borrow().session.restricted.has(event.kind);
         let mut page = self.page.borrow_mut();
         let deflating = self.deflating(parcel, found.len());
         let mut sent = 0;

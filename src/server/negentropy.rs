@@ -121,6 +121,13 @@ impl Reconciling {
 
     fn try_step(&mut self, relay: &Relay, message: &[u8], budget: Budget) -> StepEnd {
         let now = relay.clock.now_secs();
+        let was_partial = self.reader.is_partial();
+        self.reader.follow(&relay.standings.current());
+        if self.reader.is_partial() && !was_partial {
+            // The sums have what is withheld from here on.
+            let text = "what may be read has changed, begin again";
+            return StepEnd::Refused(Reject::new(Prefix::Closed, text));
+        }
         let (reader, set) = (&self.reader, &mut self.set);
         let is_visible = |event: &EventRef<'_>| session::visible(event, reader, now);
         let stepped = relay

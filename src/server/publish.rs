@@ -233,8 +233,11 @@ impl Core {
     /// that only claims a known id, or has it by another signature, is verified as any other.
     fn answer_duplicates(&self, connection: &Connection, events: &mut Vec<Event>) {
         let before = events.len();
+        let mut standing = self.standing.borrow_mut();
+        let standing = standing.current();
         match self.relay.store.snapshot() {
             Ok(snapshot) => events.retain(|event| match is_stored(&snapshot, &event.view()) {
+                Ok(true) if standing.answers_anew(&event.view()) => true,
                 Ok(false) => true,
                 Ok(true) => {
                     answer(connection, &event.id, &Ok(Outcome::Duplicate));

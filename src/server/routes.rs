@@ -8,7 +8,7 @@ use super::core::Core;
 use super::settings::LiveSettings;
 use crate::limits;
 use crate::net::{Bytes, RequestHead, Response, Site};
-use crate::nostr::info::Limitation;
+use crate::nostr::info::{GroupFeatures, Limitation};
 use crate::nostr::{InformationDocument, Kind, PublicKey};
 use crate::policy::{Circle, Membership, MembershipRules};
 use crate::session::Authentication;
@@ -47,9 +47,13 @@ impl RelaySite {
 impl Pages {
     fn of(settings: Arc<LiveSettings>, core: &Core) -> Pages {
         let mut standing = core.standing.borrow_mut();
-        let members = standing.current().members.as_ref().map(Membership::rules);
+        let standing = standing.current();
+        let features = Features {
+            members: standing.members.as_ref().map(Membership::rules),
+            has_groups: standing.groups.is_some(),
+        };
         let own_key = core.relay.own_key;
-        let document = Bytes::from(document(&settings, own_key, members).to_json());
+        let document = Bytes::from(document(&settings, own_key, &features).to_json());
         let page = Bytes::from(page(&settings));
         Pages { settings, document, page }
     }
@@ -91,7 +95,7 @@ fn answer(status: u16, media_type: Option<&str>, body: Bytes) -> Response {
 fn document(
     settings: &LiveSettings,
     own_key: Option<PublicKey>,
-    members: Option<&MembershipRules>,
+    features: &Features<'_>,
 ) -> InformationDocument {
     let about = settings.about.clone();
     let event = &settings.session.event;
@@ -103,7 +107,7 @@ fn document(
         pubkey: about.pubkey,
         own_key,
         contact: about.contact,
-        supported_nips: supported_nips(settings, members.is_some().then_some(43)),
+        supported_nips: supported_nips(settings, features),
         version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         limitation: Limitation {
             max_message_length: Some(settings.message_bytes_max as u64),
@@ -116,18 +120,25 @@ fn document(
             auth_required: settings.session.authentication == Authentication::Required,
             restricted_writes: settings.plugin.is_some()
                 || event.rules.as_ref().is_some_and(|it| it.is_restricted())
-                || members.is_some_and(|rules| rules.writes == Circle::Members),
+                || features.members.is_some_and(|rules| rules.writes == Circle::Members),
             created_at_lower_limit: event.past_secs_max,
             created_at_upper_limit: event.future_secs_max,
             default_limit: Some(settings.query.default_limit),
             ..Limitation::default()
         },
+        nip29: features.has_groups.then_some(GroupFeatures { subgroups: true }),
         ..InformationDocument::default()
     }
 }
 
+/// What the relay has beside its settings.
+struct Features<'a> {
+    members: Option<&'a MembershipRules>,
+    has_groups: bool,
+}
+
 /// Returns the NIPs that work with these settings.
-fn supported_nips(settings: &LiveSettings, others: impl IntoIterator<Item = u16>) -> Vec<u16> {
+fn supported_nips(settings: &LiveSettings, features: &Features<'_>) -> Vec<u16> {
     let restricted = &settings.session.restricted;
     let is_private = |kind| restricted.has(Kind(kind));
     let mut nips = SUPPORTED_NIPS.to_vec();
@@ -135,7 +146,8 @@ fn supported_nips(settings: &LiveSettings, others: impl IntoIterator<Item = u16>
     if is_private(Kind::GIFT_WRAP.0) {
         nips.extend([17, 59]);
     }
-    nips.extend(others);
+    nips.extend(features.has_groups.then_some(29));
+    nips.extend(features.members.is_some().then_some(43));
     nips.extend((settings.session.negentropy.open_max > 0).then_some(77));
     nips.sort_unstable();
     nips

@@ -31,13 +31,14 @@ use super::warden::Warden;
 use super::work::{Job, Worker};
 use crate::clock::Clock;
 use crate::fanout::{self, Ring, RingLimits, Waker};
-use crate::ingest::{self, Replies, Reply, Witness, WriterHandle, WriterThread};
+use crate::ingest::{self, GroupKeeping, Replies, Reply, Witness, WriterHandle, WriterThread};
 use crate::limits;
 use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::{CoreMetrics, PluginMetrics};
 use crate::net;
 use crate::nostr::{Keypair, Verifier};
 use crate::policy::Crowd;
+use crate::policy::groups::Rules;
 use crate::query::Budget;
 use crate::store::Store;
 use crate::sys;
@@ -116,7 +117,7 @@ impl Server {
         let (producer, ring) = fanout::ring(RING, inboxes.0.iter().map(waker_of).collect());
         let head = ring.consumer();
         let consumers = Consumers { ring, last: store.last_seq() };
-        let ServerSettings { keys, membership, live, .. } = settings;
+        let ServerSettings { keys, groups, membership, live, .. } = settings;
         let standings = recall::standings(keys.as_deref(), membership.as_ref(), &store)?;
         let (herald, herald_replies, desk) = herald::desk();
         let relay = Arc::new(Relay {
@@ -140,7 +141,8 @@ impl Server {
             .is_some()
             .then(|| Box::new(Scribe::new(standings.clone(), herald.clone())) as Box<dyn Witness>);
         let replies = Box::new(replies);
-        let writer = ingest::spawn(store.clone(), producer, replies, scribe, relay.clock)
+        let groups = start_groups(keys.as_ref(), groups, &relay)?;
+        let writer = ingest::spawn(store.clone(), producer, replies, scribe, groups, relay.clock)
             .map_err(|source| ServerError::Thread { name: "writer".to_owned(), source })?;
         let (stop, stopping) = watch::channel(false);
         let (sender, questions) = plugin::question_channel();
@@ -412,6 +414,17 @@ impl Cores {
         }
         Ok((threads, metrics))
     }
+}
+
+/// Reads the groups of a relay that has some back from its store.
+fn start_groups(
+    keys: Option<&Arc<Keypair>>,
+    rules: Option<Rules>,
+    relay: &Relay,
+) -> Result<Option<GroupKeeping>, ServerError> {
+    let (Some(keys), Some(rules)) = (keys, rules) else { return Ok(None) };
+    let (standings, now) = (relay.standings.clone(), relay.clock.now_secs());
+    Ok(Some(GroupKeeping::new(rules, Arc::clone(keys), standings, &relay.store, now)?))
 }
 
 /// Starts the herald of a relay that has a key.

@@ -9,7 +9,7 @@ use super::warden::Retention;
 use crate::address::AddressRanges;
 use crate::net::ListenError;
 use crate::nostr::{Keypair, PublicKey};
-use crate::policy::MembershipRules;
+use crate::policy::{MembershipRules, groups};
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::session::SessionLimits;
 use crate::store::StoreError;
@@ -23,6 +23,8 @@ pub struct ServerSettings {
     pub cores: Option<usize>,
     /// What the relay signs its own events with.
     pub keys: Option<Arc<Keypair>>,
+    /// What its groups are held to, if it has any (NIP-29); it needs keys for that.
+    pub groups: Option<groups::Rules>,
     /// Whether the relay has members (NIP-43); it needs keys for that.
     pub membership: Option<MembershipSettings>,
     /// Where `/metrics` is answered; nowhere if `None`.

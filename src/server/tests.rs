@@ -396,7 +396,7 @@ impl House {
             slice_pooled: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 700 },
         });
         let replies = Box::new(inboxes.clone());
-        let writer = ingest::spawn(store, producer, replies, None, relay.clock).unwrap();
+        let writer = ingest::spawn(store, producer, replies, None, None, relay.clock).unwrap();
         let (work, jobs) = mailbox::mailbox(options.jobs);
         let (sender, questions) = plugin::question_channel();
         let core = Core::new(CoreParts {

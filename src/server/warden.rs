@@ -9,7 +9,8 @@ use super::core::Relay;
 use super::trust::Weaver;
 use crate::ingest::WriterHandle;
 use crate::mailbox::{Received, Receiver};
-use crate::nostr::{Filter, PublicKey};
+use crate::nostr::{EventRef, Filter, PublicKey};
+use crate::policy::groups::MANAGING_KINDS;
 use crate::policy::{Resident, RetentionRule, SizeLimit, Survey};
 use crate::query;
 use crate::seq::Seq;
@@ -133,6 +134,14 @@ impl Warden {
         Ok(Duty::On)
     }
 
+    /// Returns whether an event is what the relay itself goes by: what it has signed, and, where
+    /// there are groups, their record (NIP-29).
+    fn is_state(&self, event: &EventRef<'_>) -> bool {
+        self.relay.own_key == Some(*event.pubkey)
+            || MANAGING_KINDS.contains(&event.kind.0)
+                && self.relay.standings.current().groups.is_some()
+    }
+
     /// Shows all events to a survey, slice by slice; has those buried that are too old.
     fn look_through(&self, survey: &mut Survey<'_>, gone: &mut u64) -> Result<Duty, StoreError> {
         let mut seen = Seq::ZERO;
@@ -148,7 +157,7 @@ impl Warden {
                     author: event.pubkey,
                     created_at: event.created_at,
                 };
-                if survey.look_at(&resident) {
+                if !self.is_state(&event) && survey.look_at(&resident) {
                     too_old.push(seq);
                 }
                 looked_at += 1;

@@ -16,12 +16,13 @@ pub fn write_outcome(out: &mut Vec<u8>, id: &EventId, outcome: &Result<Outcome, 
 
 fn describe(outcome: Outcome) -> (bool, &'static str) {
     match outcome {
-        Outcome::Stored(_) | Outcome::Ephemeral => (true, ""),
+        Outcome::Stored(_) | Outcome::Ephemeral | Outcome::Unkept => (true, ""),
         Outcome::Duplicate => (true, "duplicate: already have this event"),
         Outcome::Superseded => (false, "duplicate: have a newer version"),
         Outcome::Deleted => (false, "blocked: event was deleted by its author"),
         Outcome::Vanished => (false, "blocked: who it is by or for has asked to vanish"),
         Outcome::Expired => (false, "invalid: event expired"),
+        Outcome::Refused => (false, "blocked: the relay does not take this event"),
     }
 }
 
@@ -41,6 +42,8 @@ mod tests {
             (Ok(Outcome::Deleted), r#"false,"blocked: "#),
             (Ok(Outcome::Vanished), r#"false,"blocked: "#),
             (Ok(Outcome::Expired), r#"false,"invalid: "#),
+            (Ok(Outcome::Unkept), r#"true,"""#),
+            (Ok(Outcome::Refused), r#"false,"blocked: "#),
             (Err(Reject::new(Prefix::Error, "full")), r#"false,"error: full"]"#),
         ];
         for (outcome, expected) in rows {

@@ -165,8 +165,12 @@ impl Reader {
         })
     }
 
-    /// Returns whether a filter asks for restricted kinds alone and for nobody this reader is.
+    /// Returns whether a filter asks for restricted kinds alone and for nobody this reader is, or by
+    /// name for what else is withheld from it.
     fn is_out_of_reach(&self, filter: &Filter) -> bool {
+        if self.standing.as_ref().is_some_and(|it| it.is_out_of_reach(filter, self.keys())) {
+            return true;
+        }
         let is_restricted = |kind: &u16| self.restricted.has(Kind(*kind));
         let Some(kinds) = &filter.kinds else { return false };
         if kinds.is_empty() || !kinds.iter().all(is_restricted) {

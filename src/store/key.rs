@@ -317,6 +317,16 @@ impl Range {
         }
     }
 
+    /// Events whose id starts with these bytes, as far as ids are indexed.
+    pub(crate) fn id_prefix(prefix: &[u8]) -> Range {
+        let prefix = &prefix[..prefix.len().min(8)];
+        Range {
+            index: Index::ById,
+            low: join(&[prefix]),
+            high: join(&[prefix, &[0xff; 20][..20 - prefix.len()]]),
+        }
+    }
+
     /// Events of one author and kind.
     pub(crate) fn author_kind(author: &PublicKey, kind: u16, since: u64, until: u64) -> Range {
         let prefix: [u8; 10] = array(&[&author.0[..8], &kind.to_be_bytes()]);

@@ -14,8 +14,8 @@
 //! `schema/FORMAT.md`.
 //!
 //! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `extend`, `record`, `nearby`, `snapshot`,
-//! `scan`, `cells`, `time_tree`, `rules`, `vanish`, `fresh`, `prepared`, `write`, `merge`, `check`,
-//! `compact`, `info`.
+//! `scan`, `cells`, `time_tree`, `rules`, `vanish`, `fresh`, `prepared`, `guard`, `write`,
+//! `merge`, `check`, `compact`, `info`.
 
 mod key;
 
@@ -36,6 +36,7 @@ mod cells;
 mod time_tree;
 
 mod fresh;
+mod guard;
 mod merge;
 mod prepared;
 mod rules;
@@ -53,6 +54,7 @@ pub use self::check::{CheckReport, check};
 pub use self::compact::{CompactReport, compact};
 pub use self::env::{Durability, FORMAT, Store, StoreOptions};
 pub use self::error::StoreError;
+pub(crate) use self::guard::{Guard, Pass, Sequel};
 pub use self::info::{Living, StoreInfo, StoreSize, TableInfo, info, living, size};
 pub(crate) use self::key::Range;
 pub use self::key::{Index, Salt};

@@ -29,6 +29,10 @@ pub enum Outcome {
     Expired,
     /// It is of an ephemeral kind, which is never stored (NIP-01).
     Ephemeral,
+    /// Who guards the store has taken it up, and it is not kept.
+    Unkept,
+    /// Who guards the store has refused it.
+    Refused,
 }
 
 /// What to do with an event.

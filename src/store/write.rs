@@ -13,13 +13,14 @@ use heed::{PutFlags, RwTxn};
 use super::env::Store;
 use super::error::StoreError;
 use super::fresh::{Known, Recent, concern_blocks};
+use super::guard::{Guard, Pass, Sequel};
 use super::key::Range;
 use super::merge::Merge;
 use super::overlay::{Collected, Layers};
 use super::prepared::{Draft, Prepared, Preparer};
 use super::rules::{Decision, Outcome, decide};
 use super::sums::Mark;
-use crate::nostr::{EventRef, Kind, KindClass, Verified};
+use crate::nostr::{EventRef, Kind, KindClass, Reject, Verified};
 use crate::seq::Seq;
 
 /// Writes to a store. Several may exist, also in other processes; each commit is alone.
@@ -50,12 +51,16 @@ enum Pace {
 }
 
 /// What one commit did.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Committed {
     /// What became of each event of the batch, in its order.
     pub outcomes: Vec<Outcome>,
+    /// Why events were refused, in the order of the batch.
+    pub refused: Vec<Reject>,
     /// The stored events that the batch replaced or deleted.
     pub buried: Vec<Seq>,
+    /// What a guard has added.
+    pub added: Vec<(Seq, Verified)>,
     /// The newest seq before this batch; other processes may have committed up to here.
     pub before: Seq,
 }
@@ -94,11 +99,21 @@ impl Writer {
     /// [`StoreError::Full`] if there is no room: nothing of the batch is stored, later batches may
     /// be. Any other error poisons the store: this process writes nothing more to it.
     pub fn commit(&mut self, batch: &[Verified], now: u64) -> Result<Committed, StoreError> {
+        self.commit_guarded(batch, now, None)
+    }
+
+    /// Does the same under the eyes of a guard.
+    pub(crate) fn commit_guarded(
+        &mut self,
+        batch: &[Verified],
+        now: u64,
+        guard: Option<&mut dyn Guard>,
+    ) -> Result<Committed, StoreError> {
         let mut prepared = std::mem::take(&mut self.prepared);
         for event in batch {
             self.preparer.add(&mut prepared, event);
         }
-        let committed = self.commit_prepared(std::slice::from_ref(&prepared), now);
+        let committed = self.append(std::slice::from_ref(&prepared), now, guard);
         prepared.clear(PREPARED_KEPT_BYTES);
         self.prepared = prepared;
         committed
@@ -114,14 +129,24 @@ impl Writer {
         batch: &[Prepared],
         now: u64,
     ) -> Result<Committed, StoreError> {
+        self.append(batch, now, None)
+    }
+
+    fn append(
+        &mut self,
+        batch: &[Prepared],
+        now: u64,
+        mut guard: Option<&mut dyn Guard>,
+    ) -> Result<Committed, StoreError> {
         let store = self.store.clone();
-        let mut outcomes = Vec::with_capacity(batch.iter().map(Prepared::len).sum());
-        let mut before = Seq::ZERO;
+        let count = batch.iter().map(Prepared::len).sum();
+        let mut committed =
+            Committed { outcomes: Vec::with_capacity(count), ..Committed::default() };
         self.buried.clear();
         let bytes: usize = batch.iter().map(Prepared::size).sum();
         let pages = (bytes / store.page_bytes()) as u64;
         let transacted = transact(&store, pages, |txn, layers| {
-            before = layers.last;
+            committed.before = layers.last;
             self.begin(layers);
             self.recent.follow(&store, txn, layers)?;
             let concerned = concern_blocks(&store, txn, layers, batch)?;
@@ -129,7 +154,19 @@ impl Writer {
             let drafts = batch.iter().flat_map(Prepared::drafts);
             for (draft, is_concerned) in drafts.zip(concerned) {
                 let facts = Facts { is_concerned, now };
-                outcomes.push(self.apply(txn, layers, &mut counts, &draft, facts)?);
+                let outcome = match &mut guard {
+                    None => self.apply(txn, layers, &mut counts, &draft, facts)?,
+                    Some(guard) => {
+                        let target = (&mut *txn, &mut *layers, &mut counts);
+                        self.apply_guarded(target, &draft, facts, *guard, &mut committed)?
+                    }
+                };
+                committed.outcomes.push(outcome);
+            }
+            if let Some(guard) = guard {
+                layers.young.add(&mut self.collected);
+                let sequel = guard.finish(&store.view(txn, layers))?;
+                self.add((txn, layers, &mut counts), sequel, now, &mut committed)?;
             }
             counts.add_to(layers);
             if self.pace == Pace::Live {
@@ -146,7 +183,8 @@ impl Writer {
                 return Err(error);
             }
         }
-        Ok(Committed { outcomes, buried: std::mem::take(&mut self.buried), before })
+        committed.buried = std::mem::take(&mut self.buried);
+        Ok(committed)
     }
 
     /// Makes sure that what is collected belongs to the layers.
@@ -168,6 +206,68 @@ impl Writer {
                 let _ = self.store.rebuild(&txn, txn.id());
             }
         }
+    }
+
+    /// Does that with one event that a guard may have a say about.
+    fn apply_guarded(
+        &mut self,
+        (txn, layers, counts): (&mut RwTxn<'_>, &mut Layers, &mut Counts),
+        draft: &Draft<'_>,
+        facts: Facts,
+        guard: &mut dyn Guard,
+        committed: &mut Committed,
+    ) -> Result<Outcome, StoreError> {
+        let event = draft.event()?;
+        if !guard.concerns(&event) {
+            return self.apply(txn, layers, counts, draft, facts);
+        }
+        let store = self.store.clone();
+        layers.young.add(&mut self.collected);
+        let pass = guard.check(&store.view(txn, layers), &event)?;
+        let outcome = match &pass {
+            Pass::Refused(reject) => {
+                committed.refused.push(reject.clone());
+                return Ok(Outcome::Refused);
+            }
+            Pass::Unkept => Outcome::Unkept,
+            Pass::Plainly | Pass::Noted => self.apply(txn, layers, counts, draft, facts)?,
+        };
+        let is_taken = matches!(outcome, Outcome::Stored(_) | Outcome::Unkept);
+        if is_taken && !matches!(pass, Pass::Plainly) {
+            layers.young.add(&mut self.collected);
+            let sequel = guard.note(&store.view(txn, layers), &event)?;
+            self.add((txn, layers, counts), sequel, facts.now, committed)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Does what a guard has asked for.
+    fn add(
+        &mut self,
+        (txn, layers, counts): (&mut RwTxn<'_>, &mut Layers, &mut Counts),
+        sequel: Sequel,
+        now: u64,
+        committed: &mut Committed,
+    ) -> Result<(), StoreError> {
+        counts.add_to(layers);
+        for seq in sequel.buried {
+            if bury(&self.store, txn, layers, seq)? {
+                self.buried.push(seq);
+            }
+        }
+        // Nobody has looked for what these replace.
+        let facts = Facts { is_concerned: true, now };
+        for event in sequel.events {
+            let mut prepared = Prepared::default();
+            self.preparer.add(&mut prepared, &event);
+            for draft in prepared.drafts() {
+                let outcome = self.apply(txn, layers, counts, &draft, facts)?;
+                if let Outcome::Stored(seq) = outcome {
+                    committed.added.push((seq, event.clone()));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Decides about one event and carries the decision out.

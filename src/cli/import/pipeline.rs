@@ -341,7 +341,8 @@ impl Import<'_> {
                 Outcome::Deleted => &mut summary.deleted,
                 Outcome::Vanished => &mut summary.vanished,
                 Outcome::Expired => &mut summary.expired,
-                Outcome::Ephemeral => &mut summary.ephemeral,
+                // An import has no guard.
+                Outcome::Ephemeral | Outcome::Unkept | Outcome::Refused => &mut summary.ephemeral,
             } += 1;
         }
         for mut events in self.batch.drain(..) {

@@ -4,7 +4,9 @@ use super::action::{Action, Pin, Roles};
 use super::group::{Group, Power};
 use super::id::GroupId;
 use super::state::{Creation, Groups, Scope};
-use super::{MANAGING_KINDS, REFERENCES_MAX, STATE_KINDS};
+use super::{
+    CHILDREN_MAX, MANAGING_KINDS, REFERENCES_MAX, REMEMBERED_TIMES, REMOVED_MAX, STATE_KINDS,
+};
 use crate::hex;
 use crate::nostr::{EventId, EventRef, Kind, Prefix, PublicKey, Reject, Value};
 
@@ -30,6 +32,8 @@ pub trait Facts {
     /// Returns whether at least so many events for this group are stored that somebody else has
     /// written.
     fn has_events(&self, group: &GroupId, author: &PublicKey, count: usize) -> bool;
+    /// Returns whether somebody is a member of the relay itself; everybody is if it has none.
+    fn is_member_of_relay(&self, key: &PublicKey) -> bool;
     /// Returns author and kind of a stored event for this group.
     fn author_of(&self, group: &GroupId, event: &EventId) -> Option<(PublicKey, Kind)>;
 }
@@ -123,7 +127,8 @@ impl Groups {
         let (id, action) = Action::read(event)?;
         check_age(event, self.rules.managing_past_secs_max, now)?;
         if action == Action::Create {
-            self.judge_creation(&id, event.pubkey)?;
+            self.judge_creation(&id)?;
+            self.judge_creator(event.pubkey, facts)?;
             if !self.has_say(event.pubkey) && facts.is_in_use(&id, event.pubkey) {
                 return Err(restricted("others have written under this id before"));
             }
@@ -154,7 +159,7 @@ impl Groups {
     }
 
     /// Decides about the making of a group, as far as groups alone tell.
-    pub(super) fn judge_creation(&self, id: &GroupId, creator: &PublicKey) -> Result<(), Reject> {
+    pub(super) fn judge_creation(&self, id: &GroupId) -> Result<(), Reject> {
         match self.get(id) {
             Some(group) if group.is_over => {
                 return Err(Reject::new(Prefix::Blocked, "this group was deleted"));
@@ -162,14 +167,29 @@ impl Groups {
             Some(_) => return Err(Reject::new(Prefix::Duplicate, "this group exists already")),
             None => {}
         }
-        if self.rules.creation == Creation::Operators && !self.has_say(creator) {
-            return Err(restricted("only those who run this relay make groups here"));
+        if self.count() >= self.rules.groups_max.saturating_mul(REMEMBERED_TIMES) {
+            let text = "too many groups were made and deleted here";
+            return Err(Reject::new(Prefix::RateLimited, text));
         }
         if self.living_count() >= self.rules.groups_max {
             let text = format!("this relay has its {} groups", self.rules.groups_max);
             return Err(Reject::new(Prefix::RateLimited, text));
         }
         Ok(())
+    }
+
+    fn judge_creator(&self, creator: &PublicKey, facts: &dyn Facts) -> Result<(), Reject> {
+        if self.has_say(creator) {
+            return Ok(());
+        }
+        match self.rules.creation {
+            Creation::Anyone => Ok(()),
+            Creation::Members if facts.is_member_of_relay(creator) => Ok(()),
+            Creation::Members => Err(restricted("only members of this relay make groups here")),
+            Creation::Operators => {
+                Err(restricted("only those who run this relay make groups here"))
+            }
+        }
     }
 
     /// Decides whether somebody may do this, as far as groups alone tell.
@@ -246,6 +266,9 @@ impl Groups {
         let Some(above) = self.living(parent) else {
             return Err(Reject::invalid("there is no group of the `parent`'s id here"));
         };
+        if !above.children.contains(id) {
+            check_count(above.children.len() + 1, CHILDREN_MAX, "groups below it")?;
+        }
         let mut next = Some(parent);
         let mut steps = 0;
         while let Some(ancestor) = next {
@@ -345,7 +368,8 @@ impl Groups {
         }
         let min = self.rules.references_min;
         if count < min && facts.has_events(id, event.pubkey, min) {
-            let text = format!("`previous` names {count} earlier events, at least {min} are needed");
+            let text =
+                format!("`previous` names {count} earlier events, at least {min} are needed");
             return Err(Reject::invalid(text));
         }
         Ok(())
@@ -371,6 +395,7 @@ fn judge_removal(group: &Group, keys: &[PublicKey], power: Power) -> Result<(), 
     if power < Power::Admin && keys.iter().any(has_role) {
         return Err(restricted("only admins remove members with roles"));
     }
+    check_count(group.removed.len() + keys.len(), REMOVED_MAX, "keys that were removed")?;
     let mut after = group.clone();
     for key in keys {
         after.members.remove(key);

@@ -1,5 +1,6 @@
 //! What is said about a group: the fields of kind 39000 that admins set with kind 9002.
 
+use super::TEXT_BYTES_MAX;
 use crate::nostr::{EventRef, Kind, Reject};
 
 /// What is said about a group; an absent field is an absent tag.
@@ -26,7 +27,7 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// If a supported kind is no kind.
+    /// If a supported kind is no kind, or the texts are too long.
     pub fn read(event: &EventRef<'_>) -> Result<Metadata, Reject> {
         let mut found = Metadata::default();
         for tag in event.tags() {
@@ -45,12 +46,16 @@ impl Metadata {
                 "supported_kinds" => {
                     let kinds = tag.elements().skip(1).map(|kind| kind.to_text().parse());
                     let kinds: Result<Vec<u16>, _> = kinds.collect();
-                    found.supported_kinds = Some(
-                        kinds.map_err(|_| Reject::invalid("`supported_kinds` are numbers"))?,
-                    );
+                    found.supported_kinds =
+                        Some(kinds.map_err(|_| Reject::invalid("`supported_kinds` are numbers"))?);
                 }
                 _ => {}
             }
+        }
+        let bytes: usize = found.texts.iter().flatten().map(String::len).sum();
+        if bytes > TEXT_BYTES_MAX {
+            let text = format!("the texts about a group have at most {TEXT_BYTES_MAX} bytes");
+            return Err(Reject::invalid(text));
         }
         Ok(found)
     }

@@ -33,14 +33,22 @@ pub use self::metadata::Metadata;
 pub use self::state::{Changes, Creation, Groups, Rules, Scope};
 
 /// The longest id of a group.
-const ID_BYTES_MAX: usize = 1_024;
+const ID_BYTES_MAX: usize = 256;
 /// The longest code of an invite.
 const CODE_BYTES_MAX: usize = 256;
 /// The roles of one member.
 const ROLES_MAX: usize = 16;
 /// The longest name of a role.
 const ROLE_BYTES_MAX: usize = 128;
-/// What may be said about a group.
+/// What may be said about a group, its children included.
 const CHANGE_BYTES_MAX: usize = 65_536;
+/// What may be said about a group in words.
+const TEXT_BYTES_MAX: usize = 8_192;
+/// Groups below one other.
+const CHILDREN_MAX: usize = 200;
+/// Who was removed from a group and is remembered.
+const REMOVED_MAX: usize = 100_000;
+/// Groups that are over are remembered, too: so many times as there may be living ones.
+const REMEMBERED_TIMES: usize = 8;
 /// References to earlier events that one event may have.
 const REFERENCES_MAX: usize = 50;

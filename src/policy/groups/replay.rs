@@ -11,7 +11,7 @@ impl Groups {
     pub fn replay(&mut self, id: &GroupId, action: Action, event: &EventRef<'_>) {
         let mut ignored = Changes::default();
         if action == Action::Create {
-            if self.judge_creation(id, event.pubkey).is_ok() {
+            if self.judge_creation(id).is_ok() {
                 self.apply(id, action, event, &mut ignored);
             }
             return;

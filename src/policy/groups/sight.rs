@@ -18,6 +18,16 @@ impl Groups {
         !self.veiled().is_empty()
     }
 
+    /// Tells whether an event may be kept from anybody.
+    #[inline]
+    pub fn concerns(&self, event: &EventRef<'_>) -> bool {
+        self.keeps_any()
+            && (STATE_KINDS.contains(&event.kind.0)
+                || event.values_of(b'h').any(|value| {
+                    self.find(value).is_some_and(|(_, it)| it.is_over || it.metadata.is_veiled())
+                }))
+    }
+
     /// Returns whether anything is kept from somebody who has proven to own these keys.
     pub fn keeps_from(&self, keys: &[PublicKey]) -> bool {
         let is_open = |id| {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdSet};
 
 use super::action::{Action, PUT_USER, REMOVE_USER, Roles};
-use super::group::{ADMIN, Draft, Group, Invite, Parts};
+use super::group::{ADMIN, Draft, Group, Invite, Parts, Power};
 use super::id::{GroupId, with_text};
 use super::{DELETE_GROUP, metadata::Metadata};
 use crate::nostr::{EventId, EventRef, Kind, PublicKey, Value};
@@ -56,6 +56,8 @@ pub enum Scope {
 pub enum Creation {
     /// Whoever asks.
     Anyone,
+    /// Members of the relay (NIP-43), if it has some, and operators.
+    Members,
     /// The operators and the relay itself.
     Operators,
 }
@@ -100,12 +102,7 @@ impl Changes {
 impl Groups {
     /// Returns a relay without groups.
     pub fn new(rules: Rules) -> Groups {
-        Groups {
-            rules: Arc::new(rules),
-            all: HashMap::new(),
-            veiled: OrdSet::new(),
-            living: 0,
-        }
+        Groups { rules: Arc::new(rules), all: HashMap::new(), veiled: OrdSet::new(), living: 0 }
     }
 
     /// Returns what groups are held to.
@@ -126,6 +123,16 @@ impl Groups {
     /// Returns a group that is not over.
     pub fn living(&self, id: &GroupId) -> Option<&Arc<Group>> {
         self.get(id).filter(|group| !group.is_over)
+    }
+
+    /// Returns whether these are the same, without looking at them: if not, they may be equal.
+    pub fn is_same(&self, other: &Groups) -> bool {
+        self.all.ptr_eq(&other.all) && self.veiled.ptr_eq(&other.veiled)
+    }
+
+    /// Returns how many groups there are, those included that are over.
+    pub fn count(&self) -> usize {
+        self.all.len()
     }
 
     /// Returns how many groups are not over.
@@ -156,8 +163,12 @@ impl Groups {
         self.living = self.living + usize::from(is_living) - usize::from(was_living);
     }
 
-    /// Notes that nothing of an ended group is stored any more.
-    pub fn is_swept(&mut self, id: &GroupId) {
+    /// Notes that nothing of an ended group is stored any more: who was in it does not matter.
+    pub fn forget_members(&mut self, id: &GroupId) {
+        if let Some(group) = self.get(id).filter(|group| group.is_over) {
+            let metadata = group.metadata.clone();
+            self.put(id, Group { metadata, is_over: true, ..Group::default() });
+        }
         self.veiled.remove(id);
     }
 
@@ -254,6 +265,9 @@ impl Groups {
     /// who was removed, and what admits.
     pub fn recollect(&mut self, id: &GroupId, action: &Action, event: &EventRef<'_>) {
         let Some(group) = self.living(id) else { return };
+        // Peers may have brought what nobody has judged.
+        let may_remove =
+            self.has_say(event.pubkey) || group.power(event.pubkey) >= Power::Moderator;
         let mut group = Group::clone(group);
         match action {
             Action::PutUsers(users) => {
@@ -261,7 +275,7 @@ impl Groups {
                     group.removed.remove(key);
                 }
             }
-            Action::RemoveUsers(keys) if !is_self_removal(event) => {
+            Action::RemoveUsers(keys) if may_remove && !is_self_removal(event) => {
                 let gone = keys.iter().filter(|key| !group.has(key)).copied();
                 group.removed = gone.fold(group.removed.clone(), |all, key| all.update(key));
             }

@@ -122,6 +122,8 @@ impl Bench {
                 Outcome::Vanished => fate == Fate::Vanished,
                 Outcome::Expired => fate == Fate::Expired,
                 Outcome::Ephemeral => fate == Fate::Ephemeral,
+                // Nobody guards this store.
+                Outcome::Unkept | Outcome::Refused => false,
             };
             assert!(is_right, "{outcome:?}, where the model says {fate:?}, for {event:?}");
         }
