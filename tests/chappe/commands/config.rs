@@ -122,9 +122,11 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 
 #[test]
 fn settings_of_a_file_reach_the_relay() {
-    let relay = Relay::start_with(&["relay.name=From a flag"]);
+    let mut relay = Relay::start_with(&["relay.name=From a flag"]);
     let response = http(relay.address(), "GET", "/", &[("Accept", "application/nostr+json")]);
     assert_eq!(response.json()["name"], "From a flag");
+    // It goes on talking after it has said where it listens.
+    relay.stop(libc::SIGTERM);
     let said = relay.said();
     assert!(said.contains(relay.data()), "it says where its data is: {said}");
     assert!(said.contains("import"), "it says how to import: {said}");
