@@ -156,7 +156,7 @@ settings! {
         #[key(unit = "", range = Range::OneOf(&["sync", "lazy"]), reload = No)]
         durability: Durability = Durability::Sync;
 
-        /// What does not stay for good, as rules: the parts [[retention]] of the file say the same.
+        /// What does not stay for good, as rules: the `[[retention]]` parts of the file say the same.
         /// A rule is about the events of its kinds, without those of except_kinds and
         /// except_authors. Of them go: those that are older than age (in s, min, h or d), those of
         /// an author beyond the newest per_author, and the oldest while the store is larger than
