@@ -506,7 +506,7 @@ mod tests {
     #[test]
     fn nip_01_20_a_malformed_event_is_refused_under_the_id_it_gives() {
         let (action, answer) = Talk::new().say(r#"["EVENT",{"id":"abc","kind":1}]"#);
-        assert!(matches!(action, Action::Done));
+        assert!(matches!(action, Action::Refused(Prefix::Invalid)));
         assert!(answer.starts_with(r#"["OK","abc",false,"invalid: "#), "{answer}");
     }
 
@@ -541,7 +541,8 @@ mod tests {
             match refused {
                 None => assert!(matches!(action, Action::Publish(_)), "{message} -> {answer}"),
                 Some(text) => {
-                    assert!(matches!(action, Action::Done), "{message}");
+                    let is_refused = matches!(action, Action::Refused(Prefix::Invalid));
+                    assert!(is_refused, "{message} -> {action:?}");
                     assert!(answer.contains(r#",false,"invalid: "#), "{message} -> {answer}");
                     assert!(answer.contains(text), "{message} -> {answer}");
                 }
@@ -689,7 +690,6 @@ mod tests {
         let mut talk = Talk { limits, ..Talk::new() };
         let note = event_message(NOW, 1, &[], "");
         let rows = [
-            (&*note, r#",false,"auth-required: "#),
             (r#"["REQ","a",{}]"#, r#"["CLOSED","a","auth-required: "#),
             (r#"["COUNT","a",{}]"#, r#"["CLOSED","a","auth-required: "#),
             (r#"["NEG-OPEN","a",{},"6100"]"#, r#"["NEG-ERR","a","auth-required: "#),
@@ -699,6 +699,9 @@ mod tests {
             assert!(matches!(action, Action::Done), "{message}");
             assert!(answer.contains(expected), "{message} -> {answer}");
         }
+        let (action, answer) = talk.say(&note);
+        assert!(matches!(action, Action::Refused(Prefix::AuthRequired)), "{action:?}");
+        assert!(answer.contains(r#",false,"auth-required: "#), "{answer}");
         let vanish = event_message(NOW, 62, &[tag("relay", OWN)], "");
         assert!(matches!(talk.say(&vanish).0, Action::Publish(_)));
         talk.authenticate(9);
