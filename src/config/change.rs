@@ -6,7 +6,7 @@ use super::conflict::conflicts;
 use super::error::{ConfigError, Problem};
 use super::key::{Key, Range, Reload};
 use super::load::{Config, Origin};
-use super::settings::{KEYS, Settings};
+use super::settings::{Settings, keys};
 
 /// One key whose value changed.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Change {
     pub fn between(current: &Config, read: Config) -> Result<Change, ConfigError> {
         let (mut taken, mut waiting) = (Vec::new(), Vec::new());
         let mut config = read;
-        for key in KEYS {
+        for key in keys() {
             let (before, after) = (key.value(&current.settings), key.value(&config.settings));
             if before == after {
                 continue;
@@ -73,9 +73,10 @@ impl Change {
 
 /// Returns the files that keys name, each once: they belong to the configuration.
 pub fn files(settings: &Settings) -> Vec<PathBuf> {
-    let is_file = |key: &&Key| matches!(key.range, Range::File | Range::ListOf(Range::File));
+    let is_file =
+        |key: &&'static Key| matches!(key.range, Range::File | Range::ListOf(Range::File));
     let mut found = Vec::new();
-    for text in KEYS.iter().filter(is_file).filter_map(|key| key.value(settings)) {
+    for text in keys().filter(is_file).filter_map(|key| key.value(settings)) {
         match text.parse() {
             Ok(toml::Value::String(path)) => found.push(PathBuf::from(path)),
             Ok(toml::Value::Array(paths)) => {
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn every_key_is_copied_by_itself() {
         let everything = read(&[]);
-        for key in KEYS {
+        for key in keys() {
             let mut settings = Settings::default();
             (key.copy)(&everything.settings, &mut settings);
             assert_eq!(settings, Settings::default(), "{}", key.path());

@@ -1,4 +1,4 @@
-//! What the settings table says about one key, and the macro that turns the table into structs.
+//! What the settings table says about one key, and the macros that turn the table into structs.
 //!
 //! May assume nothing about which keys exist; the keys themselves are listed in `settings`.
 
@@ -57,6 +57,8 @@ pub struct Section {
     pub name: &'static str,
     /// What the section is about, one line an element.
     pub doc: &'static [&'static str],
+    /// Its keys in the order of the file.
+    pub keys: &'static [Key],
 }
 
 /// Values that a key accepts.
@@ -187,9 +189,9 @@ fn shorten(text: &str) -> String {
 const PATH_CHARACTERS_MAX: usize = 4_096;
 const SHOWN_CHARACTERS_MAX: usize = 80;
 
-/// Turns the table of keys into the settings structs and the list of [`Key`]s.
-macro_rules! settings {
-    ($(
+/// Turns a section of the table into its struct, with the section's [`Key`]s.
+macro_rules! section {
+    (
         $(#[doc = $section_doc:literal])+
         [$section:ident] $structure:ident {$(
             $(#[doc = $doc:literal])+
@@ -197,58 +199,63 @@ macro_rules! settings {
                 $(, example = $example:literal)?)]
             $field:ident: $type:ty = $default:expr;
         )+}
-    )+) => {
-        /// Every setting of the relay, one field a section.
-        #[derive(Debug, Clone, PartialEq, Eq, Default)]
-        pub struct Settings {$(
-            $(#[doc = $section_doc])+
-            pub $section: $structure,
+    ) => {
+        $(#[doc = $section_doc])+
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $structure {$(
+            $(#[doc = $doc])+
+            pub $field: $type,
         )+}
 
-        $(
-            $(#[doc = $section_doc])+
-            #[derive(Debug, Clone, PartialEq, Eq)]
-            pub struct $structure {$(
-                $(#[doc = $doc])+
-                pub $field: $type,
-            )+}
-
-            impl Default for $structure {
-                fn default() -> Self {
-                    Self { $($field: $default,)+ }
-                }
+        impl Default for $structure {
+            fn default() -> Self {
+                Self { $($field: $default,)+ }
             }
-        )+
+        }
 
-        /// The sections in the order of the file.
-        pub static SECTIONS: &[Section] = &[$(
-            Section { name: stringify!($section), doc: &[$($section_doc),+] },
-        )+];
-
-        /// The keys in the order of the file.
-        pub static KEYS: &[Key] = &[$($(
-            Key {
-                section: stringify!($section),
-                name: stringify!($field),
-                doc: &[$($doc),+],
-                unit: $unit,
-                range: $range,
-                reload: Reload::$reload,
-                example: settings!(@example $($example)?),
-                set: |settings, raw, range| match <$type as Value>::read(raw, range) {
-                    Some(value) => {
-                        settings.$section.$field = value;
-                        true
-                    }
-                    None => false,
-                },
-                show: |settings| settings.$section.$field.write(),
-                copy: |from, to| to.$section.$field = from.$section.$field.clone(),
-            },
-        )+)+];
+        impl $structure {
+            /// What the table says about this section.
+            pub(in crate::config) const SECTION: Section = Section {
+                name: stringify!($section),
+                doc: &[$($section_doc),+],
+                keys: &[$(Key {
+                    section: stringify!($section),
+                    name: stringify!($field),
+                    doc: &[$($doc),+],
+                    unit: $unit,
+                    range: $range,
+                    reload: Reload::$reload,
+                    example: section!(@example $($example)?),
+                    set: |settings, raw, range| match <$type as Value>::read(raw, range) {
+                        Some(value) => {
+                            settings.$section.$field = value;
+                            true
+                        }
+                        None => false,
+                    },
+                    show: |settings| settings.$section.$field.write(),
+                    copy: |from, to| to.$section.$field = from.$section.$field.clone(),
+                }),+],
+            };
+        }
     };
     (@example) => { None };
     (@example $example:literal) => { Some($example) };
 }
 
-pub(super) use settings;
+/// Puts the sections together, in the order of the file.
+macro_rules! settings {
+    ($($section:ident: $structure:ident,)+) => {
+        /// Every setting of the relay, one field a section.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
+        pub struct Settings {$(
+            #[doc = concat!("The section `", stringify!($section), "`.")]
+            pub $section: $structure,
+        )+}
+
+        /// The sections in the order of the file.
+        pub static SECTIONS: &[Section] = &[$($structure::SECTION),+];
+    };
+}
+
+pub(super) use {section, settings};

@@ -12,7 +12,7 @@ use super::conflict::conflicts;
 use super::error::{ConfigError, Problem};
 use super::key::{Key, Range, Raw};
 use super::nearest::nearest;
-use super::settings::{KEYS, SECTIONS, Settings};
+use super::settings::{SECTIONS, Settings, keys};
 
 /// What the configuration is read from.
 #[derive(Debug)]
@@ -49,9 +49,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// Returns where the value of a key of [`KEYS`] came from.
+    /// Returns where the value of a key of the table came from.
     pub fn origin(&self, key: &Key) -> &Origin {
-        let index = position(&key.path()).expect("the key is one of the table's own");
+        let (index, _) = find(&key.path()).expect("the key is one of the table's own");
         &self.origins[index]
     }
 }
@@ -84,7 +84,7 @@ impl fmt::Display for Origin {
 pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let mut loader = Loader {
         settings: Settings::default(),
-        origins: vec![Origin::Default; KEYS.len()],
+        origins: vec![Origin::Default; keys().count()],
         problems: Vec::new(),
     };
     let file = loader.read_file(sources);
@@ -183,7 +183,7 @@ impl Loader {
                 format!("{}={}", name.get_ref(), raw_of(value.get_ref()).in_one_word())
             });
             let rule = words.collect::<Vec<String>>().join(" ");
-            let key = &KEYS[position(RULES_KEY).expect("it is a key of the table")];
+            let (_, key) = find(RULES_KEY).expect("it is a key of the table");
             let is_right = matches!(&key.range, Range::ListOf(it) if it.accepts_text(&rule));
             if !is_right {
                 let expected = key.range.describe();
@@ -202,7 +202,7 @@ impl Loader {
         ours.sort();
         for (name, value) in ours {
             let origin = Origin::Environment(name.clone());
-            match KEYS.iter().find(|key| key.variable() == *name) {
+            match keys().find(|key| key.variable() == *name) {
                 Some(key) => self.set(origin, &key.path(), &Raw::Bare(value.clone())),
                 None => self.unknown_variable(&origin, name),
             }
@@ -216,10 +216,9 @@ impl Loader {
     }
 
     fn set(&mut self, origin: Origin, path: &str, raw: &Raw) {
-        let Some(index) = position(path) else {
+        let Some((index, key)) = find(path) else {
             return self.unknown_key(&origin, path);
         };
-        let key = &KEYS[index];
         if (key.set)(&mut self.settings, raw, &key.range) {
             self.origins[index] = origin;
             return;
@@ -240,11 +239,12 @@ impl Loader {
     }
 
     fn origin_of(&self, path: &str) -> &Origin {
-        &self.origins[position(path).expect("a conflict names keys of the table")]
+        let (index, _) = find(path).expect("a conflict names keys of the table");
+        &self.origins[index]
     }
 
     fn unknown_key(&mut self, origin: &Origin, path: &str) {
-        let paths: Vec<String> = KEYS.iter().map(Key::path).collect();
+        let paths: Vec<String> = keys().map(Key::path).collect();
         let hint = match nearest(path, paths.iter().map(String::as_str)) {
             Some(known) => format!("the nearest known key is {known}"),
             None => "`relay config example` lists every key".to_owned(),
@@ -269,7 +269,7 @@ impl Loader {
     }
 
     fn unknown_variable(&mut self, origin: &Origin, name: &str) {
-        let variables: Vec<String> = KEYS.iter().map(Key::variable).collect();
+        let variables: Vec<String> = keys().map(Key::variable).collect();
         let hint = match nearest(name, variables.iter().map(String::as_str)) {
             Some(known) => format!("the nearest known variable is {known}"),
             None => "a variable is named RELAY_SECTION_KEY; `relay config example` lists every key"
@@ -321,8 +321,9 @@ fn line_of(text: &str, offset: usize) -> usize {
     before.iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
-fn position(path: &str) -> Option<usize> {
-    KEYS.iter().position(|key| {
+/// Returns the key of a full name, and which one in the table it is.
+fn find(path: &str) -> Option<(usize, &'static Key)> {
+    keys().enumerate().find(|(_, key)| {
         path.strip_prefix(key.section).and_then(|rest| rest.strip_prefix('.')) == Some(key.name)
     })
 }
@@ -391,14 +392,14 @@ mod tests {
     }
 
     fn key(path: &str) -> &'static Key {
-        &KEYS[position(path).expect("a key of the table")]
+        find(path).expect("a key of the table").1
     }
 
     #[test]
     fn without_any_layer_the_defaults_hold() {
         let config = load_text("", &[], &[]).expect("an empty file is valid");
         assert_eq!(config.settings, Settings::default());
-        assert!(KEYS.iter().all(|key| *config.origin(key) == Origin::Default));
+        assert!(keys().all(|key| *config.origin(key) == Origin::Default));
     }
 
     #[test]
@@ -566,7 +567,7 @@ mod tests {
 
     #[test]
     fn the_bounds_of_every_integer_are_held_on_both_sides() {
-        for key in KEYS {
+        for key in keys() {
             let super::super::key::Range::Integers(min, max) = key.range else {
                 continue;
             };
@@ -604,7 +605,7 @@ mod tests {
             })
             .collect();
         let config = load_text(&uncommented, &[], &[]).expect("the commented keys are valid");
-        for key in KEYS {
+        for key in keys() {
             assert!(matches!(config.origin(key), Origin::File(..)), "{}", key.path());
             // Where nothing is the default, an example of something is shown.
             if let Some(default) = key.value(&Settings::default()).filter(|value| value != "[]") {

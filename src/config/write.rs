@@ -2,7 +2,7 @@
 
 use super::key::{Key, Reload};
 use super::load::Config;
-use super::settings::{KEYS, SECTIONS, Settings};
+use super::settings::{SECTIONS, Settings, keys};
 
 /// Returns the example file: every key with its doc, range, default and whether it reloads.
 ///
@@ -14,7 +14,7 @@ pub fn example() -> String {
         out.push('\n');
         push_comment(&mut out, section.doc);
         out.push_str(&format!("[{}]\n", section.name));
-        for key in KEYS.iter().filter(|key| key.section == section.name) {
+        for key in section.keys {
             out.push('\n');
             push_comment(&mut out, key.doc);
             out.push_str(&format!("# {}\n", facts(key, &defaults)));
@@ -38,7 +38,7 @@ pub fn show(config: &Config) -> String {
             out.push('\n');
         }
         out.push_str(&format!("[{}]\n", section.name));
-        for key in KEYS.iter().filter(|key| key.section == section.name) {
+        for key in section.keys {
             let assignment = match key.value(&config.settings) {
                 Some(value) => format!("{} = {value}", key.name),
                 None => format!("#{} is absent", key.name),
@@ -51,7 +51,7 @@ pub fn show(config: &Config) -> String {
 
 /// Returns the values in effect and where each came from, by full key name.
 pub fn show_json(config: &Config) -> serde_json::Value {
-    let rows = KEYS.iter().map(|key| {
+    let rows = keys().map(|key| {
         let value = key.value(&config.settings).map(json_of_toml);
         let origin = config.origin(key).to_string();
         (key.path(), serde_json::json!({ "value": value, "origin": origin }))
@@ -98,8 +98,6 @@ const INTRODUCTION: &str = "\
 # Every key is optional and shown with its default. A stronger layer wins: command line
 # (`--set section.key=value`), environment (`RELAY_SECTION_KEY`), this file, default.
 # `relay config check` checks a file, `relay config show` prints what is in effect and why.
-# A running relay looks at this file twice a second, and on SIGHUP at once, and goes by what has
-# changed; a file with a mistake changes nothing, and the log says what is wrong with it.
 # A running relay looks at this file twice a second, and at once on SIGHUP, and goes by what has
 # changed; a file with a mistake changes nothing, and the log says what is wrong with it.
 # \"Reloads: no\" means that a changed value takes effect when the relay is started again.
