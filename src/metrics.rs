@@ -192,10 +192,8 @@ pub fn place_of(list: &[&str], word: &str) -> usize {
 pub struct PluginMetrics {
     /// Events that a plugin was asked about, each time.
     pub requests_total: Counter,
-    /// Answers.
-    pub answers_total: Counter,
-    /// Microseconds from request to answer, of all answers together.
-    pub answer_micros_total: Counter,
+    /// Microseconds from each request to its answer.
+    pub answer_micros: Histogram,
     /// Events accepted.
     pub accepted_total: Counter,
     /// Events refused.

@@ -13,7 +13,8 @@
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is
 //! the pool, `core` a core's thread, `guard` what clients are held to, `plugin` the programs that
 //! judge events, `report` what the operator is told, `warden` the long chores, `run` the order of
-//! starting and stopping, `in_force` the settings that may change meanwhile, `routes` plain HTTP.
+//! starting and stopping, `start` how each thread is put together, `signals` what the main thread
+//! waits for, `in_force` the settings that may change meanwhile, `routes` plain HTTP.
 //!
 //! What the relay itself has to say is up to the `herald`, which signs it (`members`: NIP-43). What
 //! stands is read back at the start by `recall` and kept in line with every commit by the `scribe`.
@@ -23,6 +24,9 @@ mod settings;
 mod in_force;
 mod routes;
 mod run;
+mod signals;
+mod start;
+mod threads;
 
 mod connection;
 mod core;
@@ -54,9 +58,10 @@ mod tests;
 pub use plugin::{OnFailure, PluginSettings};
 pub use pulse::Pulse;
 pub use recall::read_members;
-pub use run::{Occasion, Server, Steward};
+pub use run::Server;
 pub use settings::{
     About, Compression, LiveSettings, MembershipSettings, Naming, Proxies, ServerError,
     ServerSettings,
 };
+pub use signals::{Occasion, Steward};
 pub use warden::Retention;

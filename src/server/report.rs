@@ -17,7 +17,9 @@ use super::work::Job;
 use crate::fanout::Consumer;
 use crate::mailbox::Sender;
 use crate::metrics::exposition::{Exposition, Unit, seconds};
-use crate::metrics::{CLASSES, CoreMetrics, Counter, PLANS, QueryMetrics, REASONS, VERDICTS};
+use crate::metrics::{
+    CLASSES, CoreMetrics, Counter, PLANS, PluginMetrics, QueryMetrics, REASONS, VERDICTS,
+};
 use crate::net::{self, Bytes, RequestHead, Response, Site};
 use crate::policy::Activity;
 use crate::store;
@@ -28,6 +30,7 @@ use crate::sys::process;
 pub(super) struct Report {
     pub(super) relay: Arc<Relay>,
     pub(super) cores: Arc<[Arc<CoreMetrics>]>,
+    pub(super) plugin: Arc<PluginMetrics>,
     pub(super) pulse: Pulse,
     pub(super) work: Sender<Job>,
     /// Knows how far the ring is.
@@ -60,6 +63,7 @@ impl Report {
         self.tell_writer(&mut page);
         self.tell_queues(&mut page);
         self.tell_guard(&mut page);
+        self.tell_plugin(&mut page);
         self.tell_store(&mut page);
         tell_process(&mut page);
         page.into_text()
@@ -109,6 +113,8 @@ impl Report {
         self.by_core(page, "chappe_messages_total", messages, |it| &it.messages_total);
         let paused = "Times a socket was not read on, because a queue was full or a rate used up.";
         self.by_core(page, "chappe_pauses_total", paused, |it| &it.paused_total);
+        let slow = "Connections given up because their clients did not read.";
+        self.by_core(page, "chappe_slow_readers_total", slow, |it| &it.slow_readers_total);
     }
 
     fn tell_events(&self, page: &mut Exposition) {
@@ -221,6 +227,43 @@ impl Report {
             samples.labelled(&label, tally.refused(activity));
         }
         page.counter("chappe_bans_total", "Times an address was banned.").value(tally.banned());
+    }
+
+    fn tell_plugin(&self, page: &mut Exposition) {
+        let plugin = &*self.plugin;
+        let mut verdicts =
+            page.counter("chappe_plugin_events_total", "Events that a plugin was to judge.");
+        for (verdict, counter) in [
+            ("accept", &plugin.accepted_total),
+            ("reject", &plugin.rejected_total),
+            ("shadow-reject", &plugin.shadow_rejected_total),
+            ("unanswered", &plugin.unanswered_total),
+        ] {
+            verdicts.labelled(&format!("verdict=\"{verdict}\""), counter.total());
+        }
+        page.histogram("chappe_plugin_answer_seconds", "Time from a request to its answer.")
+            .magnitudes("", Unit::Micros, [&plugin.answer_micros].into_iter());
+        for (name, help, counter) in [
+            (
+                "chappe_plugin_requests_total",
+                "Requests written, repeated ones too.",
+                &plugin.requests_total,
+            ),
+            (
+                "chappe_plugin_lines_unread_total",
+                "Lines that were no answer to anything.",
+                &plugin.lines_unread_total,
+            ),
+            ("chappe_plugin_starts_total", "Processes started.", &plugin.starts_total),
+            ("chappe_plugin_ends_total", "Processes that ended by themselves.", &plugin.ends_total),
+            (
+                "chappe_plugin_timeouts_total",
+                "Processes given up because they did not answer.",
+                &plugin.timeouts_total,
+            ),
+        ] {
+            page.counter(name, help).value(counter.total());
+        }
     }
 
     fn tell_store(&self, page: &mut Exposition) {

@@ -391,8 +391,7 @@ impl Stage {
         }
         let metrics = &self.parts.metrics;
         let micros = now.duration_since(asked.at).as_micros();
-        metrics.answers_total.add(1);
-        metrics.answer_micros_total.add(u64::try_from(micros).unwrap_or(u64::MAX));
+        metrics.answer_micros.add(u64::try_from(micros).unwrap_or(u64::MAX));
         match answer.verdict {
             PluginVerdict::Accept => {
                 metrics.accepted_total.add(1);
