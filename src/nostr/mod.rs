@@ -14,6 +14,8 @@ pub mod tag;
 pub mod event;
 pub mod verify;
 
+pub mod delegation;
+
 pub mod filter;
 pub mod info;
 pub mod message;

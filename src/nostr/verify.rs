@@ -129,6 +129,13 @@ impl Default for Verifier {
     }
 }
 
+/// Tells whether a signature is that of a key under some digest.
+pub fn is_signed(key: &PublicKey, digest: &[u8; 32], signature: &Signature) -> bool {
+    XOnlyPublicKey::from_byte_array(key.0).is_ok_and(|key| {
+        schnorr::Signature::from_byte_array(signature.0).verify(digest, &key).is_ok()
+    })
+}
+
 /// Returns the id that an event should have.
 pub fn event_id(event: &EventRef<'_>) -> EventId {
     canonical_hash(event, &mut Vec::new())

@@ -13,7 +13,7 @@
 
 use siphasher::sip::SipHasher13;
 
-use crate::nostr::{EventId, EventRef, KindClass, PublicKey, Value};
+use crate::nostr::{EventId, EventRef, KindClass, PublicKey, Value, delegation};
 use crate::seq::Seq;
 
 /// Bytes of the widest entry; narrower ones are zero-padded when they travel as [`Entry`].
@@ -248,10 +248,19 @@ impl Salt {
         self.hash(&text)
     }
 
+    /// Returns the hash of a key in whose name events were made (NIP-26).
+    pub(crate) fn delegator(&self, key: &PublicKey) -> [u8; 8] {
+        self.tag(DELEGATOR, Value::Hex(&key.0))
+    }
+
     fn hash(&self, bytes: &[u8]) -> [u8; 8] {
         SipHasher13::new_with_key(&self.0).hash(bytes).to_be_bytes()
     }
 }
+
+/// Under this in the place of a letter `by_tag` finds events by whom they were delegated from
+/// (NIP-26).
+const DELEGATOR: u8 = 1;
 
 /// Calls `add` with every index entry of an event; an entry may be named twice.
 pub(super) fn entries_of(
@@ -269,6 +278,10 @@ pub(super) fn entries_of(
     add(Index::ByKind, join(&[&kind.to_be_bytes(), &moment, &seq5, &author[..4]]));
     add(Index::ByTime, join(&[&moment, &seq5, &kind.to_be_bytes(), &author[..4]]));
     let is_addressable = event.kind.class() == KindClass::Addressable;
+    if let Some(delegator) = delegation::delegator_of(event) {
+        let hash = salt.delegator(delegator);
+        add(Index::ByTag, join(&[&hash, &kind.to_be_bytes(), &moment, &seq5]));
+    }
     // An addressable event without an identifier is also given as one with an empty `d` (NIP-01).
     for (letter, value) in event.indexed_values() {
         let hash = salt.tag(letter, value);
@@ -454,6 +467,32 @@ mod tests {
             assert_eq!(made, put);
             assert_eq!(put.len(), 8);
             assert!(put.iter().all(|(index, entry)| index.seq(entry) == seq));
+        }
+    }
+
+    #[test]
+    fn an_event_in_another_name_is_also_entered_under_that_key() {
+        let [delegator, author] = [[3; 32], [7; 32]].map(crate::nostr::Keypair::from_secret);
+        let (delegator, author) = (delegator.expect("a key"), author.expect("a key"));
+        let (key, salt) = (delegator.public_key(), Salt([1; 16]));
+        let text = format!("nostr:delegation:{}:kind=1", author.public_key());
+        let digest = crate::nostr::verify::digest(text.as_bytes());
+        let mut token = Vec::new();
+        crate::hex::encode_into(&delegator.sign_id(&EventId(digest)).0, &mut token);
+        let token = String::from_utf8(token).expect("digits");
+        let tag = vec!["delegation".to_owned(), key.to_string(), "kind=1".to_owned(), token];
+        for (kind, count) in [(1, 5), (7, 4)] {
+            let event =
+                author.sign_event(5, crate::nostr::Kind(kind), std::slice::from_ref(&tag), "");
+            let mut made = Vec::new();
+            entries_of(&salt, &event.view(), Seq(9), &mut |index, entry| {
+                made.push((index, entry));
+            });
+            assert_eq!(made.len(), count);
+            let range = Range::tag_kind(salt.delegator(&key), kind, 0, u64::MAX);
+            let is_in = |entry: &Entry| (range.low..=range.high).contains(entry);
+            let found = made.iter().any(|(index, entry)| *index == Index::ByTag && is_in(entry));
+            assert_eq!(found, kind == 1);
         }
     }
 
