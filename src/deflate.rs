@@ -9,6 +9,9 @@
 //!
 //! Which connections compress is negotiated in `net`, which messages do is decided in `server`.
 
+use std::io::Write;
+
+use flate2::write::GzEncoder;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 /// The base-2 logarithm of the farthest that a compressed message refers back.
@@ -53,6 +56,13 @@ fn feed(compress: &mut Compress, mut input: &[u8], flush: FlushCompress, out: &m
         }
         out.reserve(input.len() + BLOCKS_BYTES);
     }
+}
+
+/// Returns a file of the gzip format (RFC 1952) with these bytes, as small as it gets.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).expect("memory takes all that is written");
+    encoder.finish().expect("memory takes all that is written")
 }
 
 /// Returns what to put in front of `len` plain bytes to make them a block of their own; nothing if

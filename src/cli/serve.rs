@@ -22,7 +22,8 @@ use crate::policy::groups::CREATE_INVITE;
 use crate::policy::{Invites, MembershipRules};
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::server::{
-    About, LiveSettings, MembershipSettings, PluginSettings, Server, ServerError, ServerSettings,
+    About, LiveSettings, MembershipSettings, PageSettings, PluginSettings, Server, ServerError,
+    ServerSettings,
 };
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
@@ -127,6 +128,7 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
             .map(Duration::from_millis),
         reconcile: reconcile(settings),
         about: about(settings),
+        pages: pages(settings),
         proxies: quotas::proxies(settings),
         retention: retention(settings),
         plugin: plugin(settings),
@@ -233,6 +235,11 @@ pub(super) fn kinds(numbers: &[u64]) -> impl Iterator<Item = u16> {
     numbers.iter().filter_map(|number| u16::try_from(*number).ok())
 }
 
+fn pages(settings: &Settings) -> PageSettings {
+    let pages = &settings.pages;
+    PageSettings { front: pages.front, counters: pages.counters }
+}
+
 fn about(settings: &Settings) -> About {
     let relay = &settings.relay;
     About {
@@ -242,6 +249,7 @@ fn about(settings: &Settings) -> About {
         banner: relay.banner.clone(),
         pubkey: operator(settings),
         contact: relay.contact.clone(),
+        url: relay.url.first().cloned(),
     }
 }
 

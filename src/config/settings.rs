@@ -18,7 +18,7 @@ pub use presence::{GroupSettings, MembershipSettings, RelaySettings};
 pub use reaching::NetworkSettings;
 pub use serving::{AuthSettings, LimitSettings, ServerSettings};
 pub use storing::StoreSettings;
-pub use telling::{LogSettings, MetricsSettings};
+pub use telling::{LogSettings, MetricsSettings, PageSettings};
 
 use super::key::{Key, Section, settings};
 
@@ -40,6 +40,7 @@ settings! {
     network: NetworkSettings,
     log: LogSettings,
     metrics: MetricsSettings,
+    pages: PageSettings,
 }
 
 /// Returns the keys in the order of the file.

@@ -85,9 +85,23 @@ impl RequestHead {
     /// Returns whether `Accept` names this media type itself; wildcards do not count, a quality of
     /// zero takes it back.
     pub fn accepts(&self, media_type: &str) -> bool {
-        self.list("accept").any(|element| {
+        self.list_wants("accept", media_type)
+    }
+
+    /// Returns whether `Accept-Encoding` names this coding; a quality of zero takes it back.
+    pub fn accepts_coding(&self, coding: &str) -> bool {
+        self.list_wants("accept-encoding", coding)
+    }
+
+    /// Returns whether the client has what this entity tag names (`If-None-Match`).
+    pub fn knows(&self, tag: &str) -> bool {
+        self.list("if-none-match").any(|known| known == tag)
+    }
+
+    fn list_wants(&self, name: &str, wanted: &str) -> bool {
+        self.list(name).any(|element| {
             let mut parts = element.split(';').map(str::trim);
-            let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type));
+            let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
             is_named && !parts.any(is_quality_zero)
         })
     }

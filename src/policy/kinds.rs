@@ -1,5 +1,6 @@
 //! Kinds as settings name them: `1`, `1000-1999`, and something said of some of them.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::nostr::Kind;
@@ -20,6 +21,15 @@ impl KindRange {
     /// Returns whether a kind is one of them.
     pub fn has(&self, kind: Kind) -> bool {
         (self.first..=self.last).contains(&kind.0)
+    }
+}
+
+impl fmt::Display for KindRange {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.first == self.last {
+            true => write!(out, "{}", self.first),
+            false => write!(out, "{}-{}", self.first, self.last),
+        }
     }
 }
 
@@ -47,6 +57,11 @@ impl ByKind {
     /// Returns whether nothing is said.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Returns everything that is said, the first that has a kind first.
+    pub fn rows(&self) -> &[(KindRange, u64)] {
+        &self.0
     }
 
     /// Returns what is said of a kind, if anything is.
@@ -106,6 +121,7 @@ mod tests {
         for (kind, expected) in [(999, false), (1_000, true), (1_999, true), (2_000, false)] {
             assert_eq!(range.has(Kind(kind)), expected, "{kind}");
         }
+        assert_eq!(range.to_string(), "1000-1999");
         assert!("7".parse::<KindRange>().expect("a kind").has(Kind(7)));
         for text in ["", "-", "1-", "-1", "2-1", "65536", "+1", "1-2-3", "a"] {
             assert_eq!(text.parse::<KindRange>(), Err(KindsError), "{text}");

@@ -20,6 +20,7 @@ use super::herald::HeraldHandle;
 use super::in_force::InForce;
 use super::live::Live;
 use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
+use super::pages::Counters;
 use super::plugin::{Judged, Question, QuestionSender};
 use super::publish::Stalled;
 use super::query::Chunk;
@@ -39,6 +40,9 @@ use crate::seq::Seq;
 use crate::session::Reader;
 use crate::store::Store;
 
+/// What each core counts.
+pub(super) type AllMetrics = Arc<[Arc<CoreMetrics>]>;
+
 /// What all threads of the server share.
 pub(super) struct Relay {
     pub(super) store: Store,
@@ -53,6 +57,10 @@ pub(super) struct Relay {
     /// What was decided about authors and readers.
     pub(super) standings: Standings,
     pub(super) kept: Kept,
+    /// What each core counts.
+    pub(super) cores: AllMetrics,
+    /// What `/` shows of that.
+    pub(super) counters: Counters,
     /// What one query may do on the core before others get their turn.
     pub(super) slice_inline: SliceSize,
     /// What a worker does of one query before it looks for the next job.

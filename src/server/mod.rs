@@ -14,7 +14,8 @@
 //! the pool, `core` a core's thread, `guard` what clients are held to, `plugin` the programs that
 //! judge events, `report` what the operator is told, `warden` the long chores, `run` the order of
 //! starting and stopping, `start` how each thread is put together, `signals` what the main thread
-//! waits for, `in_force` the settings that may change meanwhile, `routes` plain HTTP.
+//! waits for, `in_force` the settings that may change meanwhile, `routes` plain HTTP,
+//! `pages` what people with a browser find there.
 //!
 //! What the relay itself has to say is up to the `herald`, which signs it (`members`: NIP-43). What
 //! stands is read back at the start by `recall` and kept in line with every commit by the `scribe`.
@@ -22,6 +23,7 @@
 mod settings;
 
 mod in_force;
+mod pages;
 mod routes;
 mod run;
 mod signals;
@@ -60,8 +62,8 @@ pub use pulse::Pulse;
 pub use recall::read_members;
 pub use run::Server;
 pub use settings::{
-    About, Compression, LiveSettings, MembershipSettings, Naming, Proxies, ServerError,
-    ServerSettings,
+    About, Compression, LiveSettings, MembershipSettings, Naming, PageSettings, Proxies,
+    ServerError, ServerSettings,
 };
 pub use signals::{Occasion, Steward};
 pub use warden::Retention;

@@ -1,10 +1,11 @@
-//! Plain HTTP: the relay's document (NIP-11), and a few words for people.
+//! Plain HTTP: the relay's document (NIP-11), and pages for people.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::core::Core;
+use super::pages::{self, Audience, File, Subject, front};
 use super::settings::LiveSettings;
 use crate::limits;
 use crate::net::{Bytes, RequestHead, Response, Site};
@@ -13,70 +14,122 @@ use crate::nostr::{InformationDocument, Kind, PublicKey};
 use crate::policy::{Circle, Membership, MembershipRules};
 use crate::session::Authentication;
 
-/// What is at `/`.
+/// What is at each path.
 pub(super) struct RelaySite {
     core: Rc<Core>,
-    pages: RefCell<Pages>,
+    account: RefCell<Account>,
 }
 
-/// What these settings make true, rendered once.
+/// What the relay says of itself under these settings, rendered once.
 #[derive(Clone)]
-struct Pages {
+struct Account {
     settings: Arc<LiveSettings>,
     document: Bytes,
-    page: Bytes,
+    /// The page at `/`, if there is one.
+    front: Option<File>,
+    audience: Audience,
 }
 
 impl RelaySite {
     /// Creates the site of a core.
     pub(super) fn new(core: Rc<Core>) -> RelaySite {
-        let pages = RefCell::new(Pages::of(Arc::clone(&core.settings.borrow()), &core));
-        RelaySite { core, pages }
+        let account = RefCell::new(Account::of(Arc::clone(&core.settings.borrow()), &core));
+        RelaySite { core, account }
     }
 
-    fn pages(&self) -> Pages {
+    fn account(&self) -> Account {
         let settings = self.core.settings.borrow();
-        let mut pages = self.pages.borrow_mut();
-        if !Arc::ptr_eq(&pages.settings, &settings) {
-            *pages = Pages::of(Arc::clone(&settings), &self.core);
+        let mut account = self.account.borrow_mut();
+        if !Arc::ptr_eq(&account.settings, &settings) {
+            *account = Account::of(Arc::clone(&settings), &self.core);
         }
-        pages.clone()
+        account.clone()
+    }
+
+    /// Answers at the address of the relay itself.
+    fn at_root(&self, request: &RequestHead) -> Response {
+        match request.method() {
+            "OPTIONS" => answer(204, None, Bytes::new()),
+            "GET" | "HEAD" if request.accepts(DOCUMENT_TYPE) => {
+                answer(200, Some(DOCUMENT_TYPE), self.account().document)
+            }
+            "GET" | "HEAD" => match self.account().front {
+                Some(page) => page.answer(request),
+                None => Response::text(200, "a Nostr relay; open this address in a Nostr client"),
+            },
+            _ => only_get(),
+        }
+    }
+
+    fn counters(&self) -> Response {
+        let account = self.account();
+        let pages = account.settings.pages;
+        if !(pages.front && pages.counters) {
+            return nothing_here();
+        }
+        let relay = &self.core.relay;
+        match relay.counters.json(&relay.store, account.audience, relay.clock.now_secs()) {
+            Ok(body) => Response {
+                status: 200,
+                headers: vec![
+                    ("content-type", "application/json".to_owned()),
+                    ("cache-control", "no-store".to_owned()),
+                    ("x-content-type-options", "nosniff".to_owned()),
+                ],
+                body,
+            },
+            Err(error) => {
+                tracing::warn!(%error, "the events cannot be counted");
+                Response::text(503, "the store cannot be read")
+            }
+        }
     }
 }
 
-impl Pages {
-    fn of(settings: Arc<LiveSettings>, core: &Core) -> Pages {
+impl Account {
+    fn of(settings: Arc<LiveSettings>, core: &Core) -> Account {
         let mut standing = core.standing.borrow_mut();
         let standing = standing.current();
         let features = Features {
             members: standing.members.as_ref().map(Membership::rules),
             has_groups: standing.groups.is_some(),
         };
-        let own_key = core.relay.own_key;
-        let document = Bytes::from(document(&settings, own_key, &features).to_json());
-        let page = Bytes::from(page(&settings));
-        Pages { settings, document, page }
+        let document = document(&settings, core.relay.own_key, &features);
+        let (members, has_groups) = (features.members, features.has_groups);
+        let subject = Subject { document: &document, members, has_groups };
+        let page = settings.pages.front.then(|| front(&settings, &subject));
+        let is_open = settings.session.authentication == Authentication::Optional
+            && members.is_none_or(|rules| rules.reads == Circle::Everyone);
+        let audience = if is_open { Audience::Everyone } else { Audience::Some };
+        let document = Bytes::from(document.to_json());
+        Account { settings, document, front: page, audience }
     }
 }
 
 impl Site for RelaySite {
+    /// The table of everything that is answered.
     fn respond(&self, request: &RequestHead) -> Response {
-        if !matches!(request.path(), "/" | "") {
-            return Response::text(404, "nothing is here; the relay is at /");
-        }
-        match request.method() {
-            "OPTIONS" => answer(204, None, Bytes::new()),
-            "GET" | "HEAD" if request.accepts(DOCUMENT_TYPE) => {
-                answer(200, Some(DOCUMENT_TYPE), self.pages().document)
-            }
-            "GET" | "HEAD" => answer(200, Some("text/html; charset=utf-8"), self.pages().page),
-            _ => {
-                let mut refusal = Response::text(405, "only GET is answered here");
-                refusal.headers.push(("allow", METHODS.to_owned()));
-                refusal
-            }
+        let is_get = matches!(request.method(), "GET" | "HEAD");
+        match request.path() {
+            "/" | "" => self.at_root(request),
+            "/pages/counters.json" if is_get => self.counters(),
+            path => match pages::find(path) {
+                Some(file) if is_get => file.answer(request),
+                Some(_) => only_get(),
+                None => nothing_here(),
+            },
         }
     }
+}
+
+fn nothing_here() -> Response {
+    Response::text(404, "nothing is here; the relay is at /")
+}
+
+fn only_get() -> Response {
+    let mut refusal = Response::text(405, "only GET is answered here");
+    refusal.headers.push(("allow", METHODS.to_owned()));
+    refusal
 }
 
 fn answer(status: u16, media_type: Option<&str>, body: Bytes) -> Response {
@@ -151,24 +204,6 @@ fn supported_nips(settings: &LiveSettings, features: &Features<'_>) -> Vec<u16> 
     nips.extend((settings.session.negentropy.open_max > 0).then_some(77));
     nips.sort_unstable();
     nips
-}
-
-fn page(settings: &LiveSettings) -> String {
-    let name = escaped(settings.about.name.as_deref().unwrap_or("A Nostr relay"));
-    let description = settings.about.description.as_deref().map(escaped);
-    let description = description.map(|text| format!("<p>{text}</p>\n")).unwrap_or_default();
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{name}</title>\n\
-         <h1>{name}</h1>\n{description}\
-         <p>This is a Nostr relay, run by chappe {}. Open this address in a Nostr client, with \
-         <code>ws</code> in place of <code>http</code>.</p>\n</html>\n",
-        env!("CARGO_PKG_VERSION"),
-    )
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 const DOCUMENT_TYPE: &str = "application/nostr+json";

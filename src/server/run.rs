@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::core::{Inboxes, Relay};
+use super::core::{AllMetrics, Inboxes, Relay};
 use super::herald::{self, HeraldHandle};
 use super::in_force::InForce;
 use super::negentropy::Kept;
+use super::pages::Counters;
 use super::plugin;
 use super::pulse::Pulse;
 use super::recall;
@@ -41,7 +42,6 @@ use crate::sys;
 pub struct Server {
     address: SocketAddr,
     signals: Signals,
-    metrics: Arc<[Arc<CoreMetrics>]>,
     plugin_metrics: Arc<PluginMetrics>,
     relay: Arc<Relay>,
     inboxes: Inboxes,
@@ -90,7 +90,7 @@ impl Server {
         let (herald, herald_replies, desk) = herald::desk();
         let scribe = membership.is_some().then(|| Scribe::new(standings.clone(), herald.clone()));
         let in_force = InForce::new(live, address);
-        let relay = Arc::new(relay(store, keys.as_deref(), standings, in_force));
+        let relay = Arc::new(relay(store, keys.as_deref(), standings, in_force, count));
 
         let (spawner, ended) = Spawner::new();
         let replies = (inboxes.clone(), herald_replies);
@@ -112,14 +112,13 @@ impl Server {
         let chores = vec![starter.warden()?, starter.keeper()?];
         let speaker = starter.herald(keys, membership, desk)?;
         let asked = speaker.is_some().then_some(&herald);
-        let (cores, metrics) = starter.cores(listeners, &bells, &consumers, (&work, asked))?;
-        let report = starter.report(&metrics, &plugin_metrics, &work, head);
+        let cores = starter.cores(listeners, &bells, &consumers, (&work, asked))?;
+        let report = starter.report(&plugin_metrics, &work, head);
         let reporter = starter.reporter(report, reporting.into_iter().flatten().next())?;
         let herald = speaker.map(|thread| (herald, thread));
         Ok(Server {
             address,
             signals,
-            metrics,
             plugin_metrics,
             relay,
             inboxes,
@@ -143,7 +142,7 @@ impl Server {
 
     /// Returns what each core counts.
     pub fn metrics(&self) -> &[Arc<CoreMetrics>] {
-        &self.metrics
+        &self.relay.cores
     }
 
     /// Returns where `/metrics` is, if anywhere.
@@ -223,16 +222,26 @@ impl Server {
 }
 
 /// Returns what all threads share.
-fn relay(store: Store, keys: Option<&Keypair>, standings: Standings, in_force: InForce) -> Relay {
+fn relay(
+    store: Store,
+    keys: Option<&Keypair>,
+    standings: Standings,
+    in_force: InForce,
+    cores: usize,
+) -> Relay {
+    let clock = Clock::system();
+    let cores: AllMetrics = (0..cores).map(|_| Arc::default()).collect();
     Relay {
         store,
-        clock: Clock::system(),
+        clock,
         random: sys::random_bytes,
         own_key: keys.map(Keypair::public_key),
         standings,
         crowd: Arc::new(Crowd::new(limits::CROWD_MAX)),
         in_force,
         kept: Kept::default(),
+        counters: Counters::new(Arc::clone(&cores), clock.now_secs()),
+        cores,
         slice_inline: SLICE_INLINE,
         slice_pooled: SLICE_POOLED,
     }

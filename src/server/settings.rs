@@ -58,6 +58,8 @@ pub struct LiveSettings {
     pub reconcile: ReconcileLimits,
     /// What the relay says of itself.
     pub about: About,
+    /// What people with a browser find.
+    pub pages: PageSettings,
     /// Whose word about clients is taken.
     pub proxies: Proxies,
     /// What is kept for how long.
@@ -124,6 +126,17 @@ pub struct About {
     pub pubkey: Option<PublicKey>,
     /// How to reach who runs it, as a URI.
     pub contact: Option<String>,
+    /// The first of its addresses, as clients are to be told.
+    pub url: Option<String>,
+}
+
+/// Which pages there are for people with a browser.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PageSettings {
+    /// The one at `/`.
+    pub front: bool,
+    /// Numbers on it.
+    pub counters: bool,
 }
 
 /// Why the server did not start, or stopped by itself.

@@ -20,15 +20,13 @@ use super::work::{Job, Worker};
 use crate::fanout::{Consumer, Producer, Ring, Waker};
 use crate::ingest::{self, GroupKeeping, Replies, Reply, Witness, WriterHandle, WriterThread};
 use crate::mailbox::{self, Inbox, Sender};
-use crate::metrics::{CoreMetrics, PluginMetrics};
+use crate::metrics::PluginMetrics;
 use crate::net;
 use crate::nostr::{Keypair, Verifier};
 use crate::policy::groups::Rules;
 use crate::seq::Seq;
 use crate::store::Store;
 
-/// What each core counts.
-pub(super) type AllMetrics = Arc<[Arc<CoreMetrics>]>;
 /// The sockets of each core.
 pub(super) type Listeners = Vec<Vec<TcpListener>>;
 
@@ -179,15 +177,14 @@ impl Starter {
         self.spawner.spawn("herald", run).map(Some)
     }
 
-    /// Starts the cores; beside them is what each counts.
+    /// Starts the cores.
     pub(super) fn cores(
         &self,
         listeners: Listeners,
         bells: &[Arc<Notify>],
         consumers: &Consumers,
         (work, herald): (&Sender<Job>, Option<&HeraldHandle>),
-    ) -> Result<(Vec<Thread>, AllMetrics), ServerError> {
-        let metrics: AllMetrics = listeners.iter().map(|_| Arc::default()).collect();
+    ) -> Result<Vec<Thread>, ServerError> {
         let mut threads = Vec::with_capacity(listeners.len());
         for (place, listeners) in listeners.into_iter().enumerate() {
             let parts = CoreParts {
@@ -200,27 +197,26 @@ impl Starter {
                 writer: self.writer.clone(),
                 questions: self.questions.clone(),
                 herald: herald.cloned(),
-                metrics: Arc::clone(&metrics[place]),
+                metrics: Arc::clone(&self.relay.cores[place]),
                 seed: seed_of((self.relay.random)()),
             };
             let (bell, stop) = (Arc::clone(&bells[place]), self.stopping.clone());
             let start = CoreStart { parts, listeners, bell, stop };
             threads.push(self.spawner.spawn(format!("core-{place}"), move || start.run())?);
         }
-        Ok((threads, metrics))
+        Ok(threads)
     }
 
     /// Returns what there is to tell of at `/metrics`.
     pub(super) fn report(
         &self,
-        cores: &AllMetrics,
         plugin: &Arc<PluginMetrics>,
         work: &Sender<Job>,
         ring: Consumer,
     ) -> Report {
         Report {
             relay: Arc::clone(&self.relay),
-            cores: Arc::clone(cores),
+            cores: Arc::clone(&self.relay.cores),
             plugin: Arc::clone(plugin),
             pulse: Pulse { inboxes: self.inboxes.clone(), writer: self.writer.clone() },
             work: work.clone(),

@@ -13,9 +13,10 @@ use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
 use super::in_force::InForce;
 use super::negentropy::Kept;
+use super::pages::Counters;
 use super::plugin::{self, OnFailure, PluginSettings, Question};
 use super::render::SliceSize;
-use super::settings::{About, Compression, LiveSettings, Proxies};
+use super::settings::{About, Compression, LiveSettings, PageSettings, Proxies};
 use super::warden::Retention;
 use super::work::{Job, Tools, Worker};
 use crate::clock::Clock;
@@ -378,6 +379,7 @@ impl House {
             slow_query: None,
             reconcile: ReconcileLimits { items_max: 1_000, answer_bytes_max: 4096 },
             about: About::default(),
+            pages: PageSettings::default(),
             proxies: Proxies::default(),
             retention: Retention { rules: Arc::default(), period: Duration::from_secs(1) },
             plugin: options.plugin.clone(),
@@ -391,6 +393,8 @@ impl House {
             crowd: Arc::new(Crowd::new(100)),
             in_force: InForce::new(live, "127.0.0.1:7777".parse().unwrap()),
             kept: Kept::default(),
+            cores: Arc::default(),
+            counters: Counters::default(),
             // As small as can be: whatever a slice may leave undone, it does.
             slice_inline: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 1 },
             slice_pooled: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 700 },

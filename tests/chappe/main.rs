@@ -50,6 +50,7 @@ mod seam;
 
 mod commands;
 mod observe;
+mod pages;
 mod reload;
 
 mod stream;

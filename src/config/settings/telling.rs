@@ -1,4 +1,4 @@
-//! What the relay tells of itself: log lines and metrics.
+//! What the relay tells of itself: log lines, metrics, and pages for people.
 
 use std::net::SocketAddr;
 
@@ -40,5 +40,19 @@ section! {
         /// control: an address that only the operator reaches. Absent: nowhere.
         #[key(unit = "", range = LISTEN_ADDRESS, reload = No, example = "\"127.0.0.1:9777\"")]
         listen: Option<SocketAddr> = None;
+    }
+}
+
+section! {
+    /// Pages for people with a browser, on the address that clients connect to.
+    [pages] PageSettings {
+        /// Whether there is a page at / that says what this relay is and takes. Without it browsers
+        /// get a line of text; programs get the information document (NIP-11) in any case.
+        #[key(unit = "", range = Range::Truth, reload = Yes)]
+        front: bool = true;
+
+        /// Whether that page shows how many events, connections and subscriptions there are.
+        #[key(unit = "", range = Range::Truth, reload = Yes)]
+        counters: bool = true;
     }
 }

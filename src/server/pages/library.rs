@@ -1,0 +1,41 @@
+//! The files that are the same for every relay, prepared when the first of them is asked for.
+
+use std::sync::LazyLock;
+
+use super::file::File;
+
+/// Returns the file at this path.
+pub(in crate::server) fn find(path: &str) -> Option<&'static File> {
+    LIBRARY.iter().find(|(known, _)| *known == path).map(|(_, file)| file)
+}
+
+static LIBRARY: LazyLock<Vec<(&str, File)>> = LazyLock::new(|| {
+    FILES.iter().map(|(path, kind, text)| (*path, File::new(kind, text.as_bytes()))).collect()
+});
+
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const IMAGE: &str = "image/svg+xml";
+
+/// Paths, types and texts.
+const FILES: &[(&str, &str, &str)] = &[
+    ("/pages/mark.svg", IMAGE, include_str!("files/mark.svg")),
+    ("/pages/base.css", STYLE, include_str!("files/base.css")),
+    ("/pages/front.css", STYLE, include_str!("files/front.css")),
+    ("/pages/front.js", SCRIPT, include_str!("files/front.js")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_are_small_and_name_no_other_host() {
+        let all: usize = FILES.iter().map(|(_, _, text)| text.len()).sum();
+        assert!(all < 64 * 1024, "{all} bytes are more than a page of text needs");
+        for (path, _, text) in FILES {
+            assert!(!text.contains("innerHTML"), "{path} writes HTML of its own");
+            assert!(find(path).is_some(), "{path}");
+        }
+    }
+}

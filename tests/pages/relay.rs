@@ -1,0 +1,107 @@
+//! A relay in this process, on an empty store, and somebody who publishes to it.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use chappe::config::Settings;
+use chappe::server::Server;
+use chappe::store::{Durability, Store, StoreOptions};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tungstenite::{Message, WebSocket};
+
+/// A running relay; it stops when it is dropped.
+pub struct Relay {
+    server: Option<Server>,
+    address: String,
+    _folder: TempDir,
+}
+
+impl Relay {
+    /// Starts a relay on a free port; `change` what is to be other than by default.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    pub fn start(change: impl FnOnce(&mut Settings)) -> Relay {
+        let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+        let mut settings = Settings::default();
+        settings.server.listen = ([127, 0, 0, 1], 0).into();
+        settings.server.threads = 2;
+        change(&mut settings);
+        let options =
+            StoreOptions { map_bytes: Some(1 << 30), durability: Durability::Lazy, salt: [1; 16] };
+        let store = Store::open(folder.path(), &options).expect("a store can be made");
+        let settings = match chappe::cli::server_settings(&settings) {
+            Ok(settings) => settings,
+            Err(failure) => panic!("the settings name no file: {failure}"),
+        };
+        let server = Server::start(settings, store, &[]).expect("a server can be started");
+        let address = server.local_addr().to_string();
+        Relay { server: Some(server), address, _folder: folder }
+    }
+
+    /// Returns where its pages are, without a path.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Publishes events and returns once all of them were answered.
+    ///
+    /// # Panics
+    ///
+    /// If the relay does not answer, or does not take one.
+    pub fn publish(&self, events: &[Value]) {
+        let mut socket = self.connect();
+        for event in events {
+            assert_eq!(submit(&mut socket, event), Ok(()), "{event}");
+        }
+    }
+
+    /// Publishes an event that may be refused; returns why, if it is.
+    ///
+    /// # Errors
+    ///
+    /// What the relay says against it.
+    pub fn try_publish(&self, event: &Value) -> Result<(), String> {
+        submit(&mut self.connect(), event)
+    }
+
+    /// Stops the relay, as a machine that goes away.
+    pub fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            // A test that has failed already says why.
+            let _ = server.stop();
+        }
+    }
+
+    /// Opens a websocket.
+    fn connect(&self) -> WebSocket<TcpStream> {
+        let stream = TcpStream::connect(&self.address).expect("the relay listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out is legal");
+        let url = format!("ws://{}/", self.address);
+        tungstenite::client(url, stream).expect("the relay takes us").0
+    }
+}
+
+fn submit(socket: &mut WebSocket<TcpStream>, event: &Value) -> Result<(), String> {
+    let text = json!(["EVENT", event]).to_string();
+    socket.send(Message::text(text)).expect("the relay reads");
+    loop {
+        let message = socket.read().expect("the relay answers");
+        let Ok(text) = message.to_text() else { continue };
+        let answer: Value = serde_json::from_str(text).unwrap_or_default();
+        if answer[0] == "OK" && answer[1] == event["id"] {
+            let reason = answer[3].as_str().unwrap_or_default().to_owned();
+            return if answer[2] == true { Ok(()) } else { Err(reason) };
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
