@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use slab::Slab;
 
 use super::core::Core;
+use super::lane::Lane;
 use super::negentropy::Reconciling;
 use super::query::Queries;
 use crate::net::{CloseCode, Conversation, Ending, Flow, Outbound};
@@ -49,6 +51,8 @@ pub(super) struct Connection {
     pub(super) queries: RefCell<Queries>,
     /// The reconciliations whose clients are to speak.
     pub(super) reconciling: RefCell<Vec<Reconciling>>,
+    /// What keeps its events in order while some are under way.
+    pub(super) lane: RefCell<Option<Arc<Lane>>>,
 }
 
 /// The connections of one core.
@@ -70,6 +74,7 @@ impl Connections {
             session: RefCell::new(session),
             queries: RefCell::default(),
             reconciling: RefCell::default(),
+            lane: RefCell::default(),
         });
         vacant.insert(Rc::clone(&connection));
         connection
@@ -124,6 +129,12 @@ impl Talk {
         outbound.push_text(&greeting);
         let connection = core.connections.borrow_mut().add(client, outbound, session);
         Talk { core: Rc::clone(core), connection, burst: Vec::new() }
+    }
+
+    /// Returns the connection.
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     fn publish_burst(&mut self) -> Flow {

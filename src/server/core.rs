@@ -21,8 +21,8 @@ use super::in_force::InForce;
 use super::live::Live;
 use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
 use super::pages::Counters;
-use super::plugin::{Judged, Question, QuestionSender};
-use super::publish::Stalled;
+use super::plugin::{Judged, QuestionSender};
+use super::publish::{Returned, Stalled};
 use super::query::Chunk;
 use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
@@ -30,7 +30,7 @@ use super::settings::{Compression, LiveSettings};
 use super::work::Job;
 use crate::clock::Clock;
 use crate::fanout::{Consumer, SubscriptionIndex};
-use crate::ingest::{Replies, Reply, Submission, WriterHandle};
+use crate::ingest::{Replies, Reply, WriterHandle};
 use crate::mailbox::{Inbox, Sender};
 use crate::metrics::CoreMetrics;
 use crate::net::{self, ConnectionInfo, Encoding, NetOptions, Outbound};
@@ -71,10 +71,8 @@ pub(super) struct Relay {
 pub(super) enum Message {
     /// The fate of events.
     Replies(Vec<Reply>),
-    /// Verified events that the writer had no room for.
-    Refused(Vec<Submission>),
-    /// Verified events that the plugin stage had no room for.
-    Unasked(Vec<Question>),
+    /// Verified events for which there was no room.
+    Returned(Returned),
     /// Events that the plugin has refused.
     Judged(Vec<Judged>),
     /// A chunk of a query.
@@ -302,8 +300,7 @@ impl Core {
             match self.inbox.take() {
                 None => return More::No,
                 Some(Message::Replies(replies)) => self.take_replies(&replies),
-                Some(Message::Refused(refused)) => self.take_refused(refused),
-                Some(Message::Unasked(questions)) => self.take_unasked(questions),
+                Some(Message::Returned(returned)) => self.take_returned(returned),
                 Some(Message::Judged(judged)) => self.take_judged(&judged),
                 Some(Message::Chunk(chunk)) => self.take_chunk(*chunk),
                 Some(Message::Reconciled(reconciled)) => self.take_reconciled(*reconciled),

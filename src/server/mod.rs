@@ -9,7 +9,7 @@
 //!              +------------------- ring: batches ----+     keeper: other processes' commits
 //! ```
 //!
-//! A client's message is taken in `connection`, the way of an EVENT is `publish`, the way of a REQ
+//! A client's message is taken in `connection`, the way of an EVENT is `publish` and `lane`, that of a REQ
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is
 //! the pool, `core` a core's thread, `guard` what clients are held to, `plugin` the programs that
 //! judge events, `report` what the operator is told, `warden` the long chores, `run` the order of
@@ -32,6 +32,7 @@ mod threads;
 
 mod connection;
 mod core;
+mod lane;
 mod live;
 mod negentropy;
 mod petition;

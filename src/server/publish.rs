@@ -1,18 +1,20 @@
 //! The way of an EVENT through its core: known already? really signed? then to the writer, or to
-//! the plugin stage before.
+//! the plugin stage before, in the order in which its connection has sent it.
 //!
 //! Nothing is dropped and nothing waits: where the pool, the stage or the writer is full, what is left stands
 //! in line here and the sockets it came from are not read until the line is gone (I8). So a line is
 //! never longer than what these sockets had sent before they were paused.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
 use super::guard::AuthorQuota;
-use super::plugin::{self, Asking, Judged, Question, QuestionSender, Source};
+use super::lane::Lane;
+use super::plugin::{self, Asking, Judged, QuestionSender, Source};
 use super::render;
-use super::work::{self, Job, Metered, Onward, Submitted, VerifyJob};
+use super::work::{self, Job, Metered, Onward, Parcel, VerifyJob};
 use crate::ingest::{Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::{Refused, Sender};
 use crate::net::Flow;
@@ -24,9 +26,26 @@ use crate::store::{Outcome, Snapshot};
 #[derive(Default)]
 pub(super) struct Stalled {
     jobs: VecDeque<Job>,
-    submissions: VecDeque<Submission>,
-    questions: VecDeque<Question>,
+    /// For the writer.
+    submissions: VecDeque<Waiting>,
+    /// For the plugin stage.
+    questions: VecDeque<Waiting>,
+    /// Where so much is verified that no more is read.
+    crowded: Vec<Arc<Lane>>,
     paused: Vec<ConnectionKey>,
+}
+
+/// Verified events for which there was no room, in order.
+pub(super) struct Returned {
+    pub(super) parcels: Vec<Parcel>,
+    /// What holds back the events behind them.
+    pub(super) lane: Option<Arc<Lane>>,
+}
+
+/// One of them.
+struct Waiting {
+    parcel: Parcel,
+    lane: Option<Arc<Lane>>,
 }
 
 /// Where something handed over went.
@@ -41,7 +60,10 @@ pub(super) enum Handed {
 impl Stalled {
     /// Returns whether nothing stands in line.
     pub(super) fn is_empty(&self) -> bool {
-        self.jobs.is_empty() && self.submissions.is_empty() && self.questions.is_empty()
+        self.jobs.is_empty()
+            && self.submissions.is_empty()
+            && self.questions.is_empty()
+            && self.crowded.is_empty()
     }
 
     /// Gives a job to the pool, or puts it in line.
@@ -51,18 +73,14 @@ impl Stalled {
         if self.jobs.is_empty() { Handed::Over } else { Handed::InLine }
     }
 
-    /// Puts events in line that the writer had no room for.
-    pub(super) fn add(&mut self, submission: Submission) {
-        let key = ConnectionKey::from_number(submission.reply.connection);
-        self.submissions.push_back(submission);
-        self.pause(key);
-    }
-
-    /// Puts an event in line that the plugin stage had no room for.
-    pub(super) fn add_question(&mut self, question: Question) {
-        let key = ConnectionKey::from_number(question.submission.reply.connection);
-        self.questions.push_back(question);
-        self.pause(key);
+    /// Puts an event in line for which there was no room.
+    fn add(&mut self, parcel: Parcel, lane: Option<Arc<Lane>>) {
+        self.pause(ConnectionKey::from_number(parcel.submission().reply.connection));
+        let line = match &parcel {
+            Parcel::Submission(_) => &mut self.submissions,
+            Parcel::Question(_) => &mut self.questions,
+        };
+        line.push_back(Waiting { parcel, lane });
     }
 
     fn pause(&mut self, key: ConnectionKey) {
@@ -80,18 +98,24 @@ impl Stalled {
         }
     }
 
-    fn retry_questions(&mut self, sender: &QuestionSender) {
-        while let Some(question) = self.questions.pop_front() {
-            if let Err(question) = plugin::hand_in(sender, question) {
-                return self.questions.push_front(*question);
-            }
-        }
-    }
-
-    fn retry_submissions(&mut self, writer: &WriterHandle) {
-        while let Some(submission) = self.submissions.pop_front() {
-            if let Err(full) = writer.submit(submission) {
-                return self.submissions.push_front(full.0);
+    fn retry_parcels(&mut self, writer: &WriterHandle, questions: &QuestionSender) {
+        for line in [&mut self.submissions, &mut self.questions] {
+            while let Some(Waiting { parcel, lane }) = line.pop_front() {
+                let sent = match parcel {
+                    Parcel::Submission(submission) => {
+                        writer.submit(submission).map_err(|full| Parcel::Submission(full.0))
+                    }
+                    Parcel::Question(question) => {
+                        plugin::hand_in(questions, *question).map_err(Parcel::Question)
+                    }
+                };
+                if let Err(parcel) = sent {
+                    line.push_front(Waiting { parcel, lane });
+                    break;
+                }
+                if let Some(lane) = lane {
+                    lane.note_left();
+                }
             }
         }
     }
@@ -106,7 +130,8 @@ impl Core {
         let from = ReplyTo { core: self.number, connection: connection.key.to_number() };
         let metered = connection.metered();
         let source = self.source_of(connection);
-        if events.len() <= VERIFIED_INLINE_MAX {
+        // Few events are verified here, unless earlier ones are still on their way.
+        if events.len() <= VERIFIED_INLINE_MAX && !connection.has_lane_in_use() {
             let settings = self.settings.borrow();
             let quotas = &settings.session.quotas;
             let quota = AuthorQuota::of(&self.relay, quotas, metered);
@@ -120,7 +145,7 @@ impl Core {
                 self.verify_inline(connection, &onward, from, event, quota.as_ref());
             }
         } else {
-            self.share_out(from, metered, source, events);
+            self.share_out(connection, from, metered, source, events);
         }
         let mut stalled = self.stalled.borrow_mut();
         if stalled.is_empty() {
@@ -162,29 +187,16 @@ impl Core {
         }
     }
 
-    /// Takes back events that the writer had no room for.
-    pub(super) fn take_refused(&self, refused: Vec<Submission>) {
+    /// Takes back events for which there was no room.
+    pub(super) fn take_returned(&self, returned: Returned) {
         let mut stalled = self.stalled.borrow_mut();
         let connections = self.connections.borrow();
-        for submission in refused {
-            let key = ConnectionKey::from_number(submission.reply.connection);
+        for parcel in returned.parcels {
+            let key = ConnectionKey::from_number(parcel.submission().reply.connection);
             if let Some(connection) = connections.of(key) {
                 connection.outbound.pause_reading();
             }
-            stalled.add(submission);
-        }
-    }
-
-    /// Takes back events that the plugin stage had no room for.
-    pub(super) fn take_unasked(&self, questions: Vec<Question>) {
-        let mut stalled = self.stalled.borrow_mut();
-        let connections = self.connections.borrow();
-        for question in questions {
-            let key = ConnectionKey::from_number(question.submission.reply.connection);
-            if let Some(connection) = connections.of(key) {
-                connection.outbound.pause_reading();
-            }
-            stalled.add_question(question);
+            stalled.add(parcel, returned.lane.clone());
         }
     }
 
@@ -215,8 +227,8 @@ impl Core {
     pub(super) fn retry_stalled(&self) {
         let mut stalled = self.stalled.borrow_mut();
         stalled.retry_jobs(&self.work);
-        stalled.retry_submissions(&self.writer);
-        stalled.retry_questions(&self.questions);
+        stalled.retry_parcels(&self.writer, &self.questions);
+        stalled.crowded.retain(|lane| lane.is_crowded());
         if stalled.is_empty() {
             let connections = self.connections.borrow();
             for key in stalled.paused.drain(..) {
@@ -266,11 +278,19 @@ impl Core {
         event: Event,
         quota: Option<&AuthorQuota<'_>>,
     ) {
-        match work::submit(onward, &mut self.verifier.borrow_mut(), from, event, quota) {
-            Submitted::Over => {}
-            Submitted::Refused(submission) => self.stalled.borrow_mut().add(submission),
-            Submitted::Unasked(question) => self.stalled.borrow_mut().add_question(question),
-            Submitted::Rejected(reply) => {
+        match work::admit(&mut self.verifier.borrow_mut(), from, event, quota) {
+            Ok(event) => {
+                let parcel = onward.parcel(Submission { event, reply: from });
+                // Behind an event without room nothing is handed on.
+                let is_behind = connection.lane.borrow().is_some();
+                let sent = if is_behind { Err(parcel) } else { onward.send(parcel) };
+                if let Err(parcel) = sent {
+                    let lane = connection.lane();
+                    lane.note_returned();
+                    self.stalled.borrow_mut().add(parcel, Some(lane));
+                }
+            }
+            Err(reply) => {
                 self.note_outcome(connection, &reply.outcome);
                 answer(connection, &reply.id, &reply.outcome);
             }
@@ -279,18 +299,40 @@ impl Core {
 
     fn share_out(
         &self,
+        connection: &Connection,
         from: ReplyTo,
         metered: Metered,
         source: Option<Source>,
         events: Vec<Event>,
     ) {
         let mut stalled = self.stalled.borrow_mut();
+        let lane = connection.lane();
         let mut rest = events.into_iter();
         while rest.len() > 0 {
             let events = rest.by_ref().take(VERIFY_CHUNK_EVENTS).collect();
-            let job = VerifyJob { from, metered, source: source.clone(), events };
+            let (source, chunk) = (source.clone(), lane.begin_chunk());
+            let job = VerifyJob { from, metered, source, events, lane: Arc::clone(&lane), chunk };
             stalled.hand(&self.work, Job::Verify(job));
         }
+        if lane.is_crowded() {
+            stalled.crowded.push(lane);
+        }
+    }
+}
+
+impl Connection {
+    /// Returns the lane of its events, which may be without any.
+    fn lane(&self) -> Arc<Lane> {
+        Arc::clone(self.lane.borrow_mut().get_or_insert_default())
+    }
+
+    /// Returns whether events are under way in the lane; one without any is given up.
+    fn has_lane_in_use(&self) -> bool {
+        let mut lane = self.lane.borrow_mut();
+        if lane.as_ref().is_some_and(|lane| lane.is_empty()) {
+            *lane = None;
+        }
+        lane.is_some()
     }
 }
 

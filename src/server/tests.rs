@@ -293,12 +293,73 @@ fn a_full_plugin_stage_pauses_the_socket_and_loses_nothing() {
     while let Ok(question) = house.questions.try_recv() {
         assert_eq!(question.client, std::net::IpAddr::from([127, 0, 0, 1]));
         assert_eq!(question.authed, None);
+        assert_eq!(question.submission.event.event().id, notes[asked].id, "in order");
         house.core.writer.submit(question.submission).expect("the writer has room");
         asked += 1;
         house.step();
     }
     assert_eq!(asked, notes.len());
     house.settle(&mut author, notes.len());
+    assert!(author.outbound.is_reading());
+}
+
+#[test]
+fn events_of_a_connection_are_stored_as_they_were_sent_whoever_verifies_them_first() {
+    for seed in 0..12 {
+        println!("seed {seed}");
+        let mut random = fastrand::Rng::with_seed(seed);
+        let jobs = if random.bool() { 2 } else { 64 };
+        let mut house = House::new(&Options { jobs, ..Options::default() });
+        let mut author = house.client();
+        // Were a version stored before an older one, the older one would be refused.
+        let version = |number: u64| keys().sign_event(number, Kind(10_000), &[], "");
+        let (mut sent, mut held) = (0, Vec::new());
+        while sent < 250 {
+            if author.outbound.is_reading() && random.bool() {
+                let count = if random.bool() { 1 } else { random.u64(1..80) };
+                author.publish(&(sent..sent + count).map(version).collect::<Vec<Event>>());
+                sent += count;
+            }
+            while let Received::Message(job) = house.jobs.try_recv() {
+                held.push(job);
+            }
+            for _ in 0..random.usize(..4).min(held.len()) {
+                let job = held.swap_remove(random.usize(..held.len()));
+                house.worker.work_on(job, &mut house.tools);
+            }
+            house.step();
+        }
+        held.into_iter().rev().for_each(|job| house.worker.work_on(job, &mut house.tools));
+        house.settle(&mut author, sent as usize);
+        assert_eq!(author.oks.iter().find(|(_, is_taken, _)| !is_taken), None, "seed {seed}");
+        author.publish(&[version(sent)]);
+        house.settle(&mut author, sent as usize + 1);
+        assert!(author.talk.connection().lane.borrow().is_none(), "all is handed on");
+    }
+}
+
+#[test]
+fn a_connection_is_not_read_while_too_much_of_it_waits_for_one_chunk() {
+    let mut house = House::new(&Options { jobs: 10_000, ..Options::default() });
+    let mut author = house.client();
+    let notes: Vec<Event> = (0..2_000).map(|number| note(number, "")).collect();
+    let mut bursts = notes.chunks(100);
+    let mut sent = 0;
+    while author.outbound.is_reading() {
+        let burst = bursts.next().expect("it is paused before all is sent");
+        author.publish(burst);
+        sent += burst.len();
+        house.step();
+    }
+    assert!((900..=1_300).contains(&sent), "{sent}");
+    let Received::Message(first) = house.jobs.try_recv() else { panic!("there are jobs") };
+    while house.jobs.count() > 0 {
+        house.work_once();
+        house.step();
+    }
+    assert!(!author.outbound.is_reading(), "nothing goes before the first chunk");
+    house.worker.work_on(first, &mut house.tools);
+    house.settle(&mut author, sent);
     assert!(author.outbound.is_reading());
 }
 

@@ -10,8 +10,10 @@ use std::sync::Arc;
 use super::connection::ConnectionKey;
 use super::core::{Inboxes, Message, Relay};
 use super::guard::AuthorQuota;
+use super::lane::{Lane, Turn};
 use super::negentropy::ReconcileJob;
 use super::plugin::{self, Asking, Question, QuestionSender, Source};
+use super::publish::Returned;
 use super::query::Chunk;
 use super::render::{self, Audience, Page, Sliced};
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
@@ -42,6 +44,10 @@ pub(super) struct VerifyJob {
     /// Who sends them, if a plugin is to be asked.
     pub(super) source: Option<Source>,
     pub(super) events: Vec<Event>,
+    /// What keeps the events of their connection in order.
+    pub(super) lane: Arc<Lane>,
+    /// The number of these in it.
+    pub(super) chunk: u64,
 }
 
 /// Whether quotas hold for whoever asks.
@@ -108,33 +114,47 @@ impl Worker {
     }
 
     fn verify(&self, verifier: &mut Verifier, job: VerifyJob) {
-        let mut replies = Vec::new();
-        let (mut refused, mut unasked) = (Vec::new(), Vec::new());
+        let (mut admitted, mut replies) = (Vec::with_capacity(job.events.len()), Vec::new());
         let settings = self.relay.in_force.load();
         let quotas = &settings.session.quotas;
         let quota = AuthorQuota::of(&self.relay, quotas, job.metered);
+        for event in job.events {
+            match admit(verifier, job.from, event, quota.as_ref()) {
+                Ok(event) => admitted.push(event),
+                Err(reply) => replies.push(reply),
+            }
+        }
+        if !replies.is_empty() {
+            self.inboxes.put(job.from.core, Message::Replies(replies));
+        }
         let asking = job.source.as_ref().map(|source| Asking {
             questions: &self.questions,
             source,
             now: self.relay.clock.now_secs(),
         });
         let onward = Onward { writer: &self.writer, asking };
-        for event in job.events {
-            match submit(&onward, verifier, job.from, event, quota.as_ref()) {
-                Submitted::Over => {}
-                Submitted::Refused(submission) => refused.push(submission),
-                Submitted::Unasked(question) => unasked.push(question),
-                Submitted::Rejected(reply) => replies.push(reply),
+        if let Some(turn) = job.lane.release(job.chunk, admitted) {
+            self.hand_on(turn, &onward, job.from, &job.lane);
+        }
+    }
+
+    /// Hands on the events of a connection whose turn it is. What finds no room goes back to the
+    /// core while the turn is held, so that it arrives there in order.
+    fn hand_on(&self, mut turn: Turn<'_>, onward: &Onward<'_>, from: ReplyTo, lane: &Arc<Lane>) {
+        let mut returned = Vec::new();
+        while let Some(events) = turn.next_chunk() {
+            for event in events {
+                let parcel = onward.parcel(Submission { event, reply: from });
+                let sent = if turn.is_behind() { Err(parcel) } else { onward.send(parcel) };
+                if let Err(parcel) = sent {
+                    turn.note_returned();
+                    returned.push(parcel);
+                }
             }
         }
-        if !replies.is_empty() {
-            self.inboxes.put(job.from.core, Message::Replies(replies));
-        }
-        if !refused.is_empty() {
-            self.inboxes.put(job.from.core, Message::Refused(refused));
-        }
-        if !unasked.is_empty() {
-            self.inboxes.put(job.from.core, Message::Unasked(unasked));
+        if !returned.is_empty() {
+            let lane = Some(Arc::clone(lane));
+            self.inboxes.put(from.core, Message::Returned(Returned { parcels: returned, lane }));
         }
     }
 
@@ -201,16 +221,23 @@ impl Worker {
     }
 }
 
-/// What became of an event on its way to the writer.
-pub(super) enum Submitted {
-    /// The writer or the plugin stage has it, and will reply.
-    Over,
-    /// The writer has no room for it.
-    Refused(Submission),
-    /// The plugin stage has no room for it.
-    Unasked(Question),
-    /// It is not what its author signed, or not admitted.
-    Rejected(Reply),
+/// A verified event, packed for where it goes next.
+#[derive(Debug)]
+pub(super) enum Parcel {
+    /// It goes to the writer.
+    Submission(Submission),
+    /// A plugin is asked about it first.
+    Question(Box<Question>),
+}
+
+impl Parcel {
+    /// Returns the event with who sent it.
+    pub(super) fn submission(&self) -> &Submission {
+        match self {
+            Parcel::Submission(submission) => submission,
+            Parcel::Question(question) => &question.submission,
+        }
+    }
 }
 
 /// Where events go that were verified.
@@ -221,30 +248,42 @@ pub(super) struct Onward<'a> {
 }
 
 impl Onward<'_> {
-    fn send(&self, submission: Submission) -> Submitted {
-        if let Some(asking) = &self.asking
-            && plugin::is_judged(submission.event.event().kind)
-        {
-            return match asking.ask(submission) {
-                Ok(()) => Submitted::Over,
-                Err(question) => Submitted::Unasked(*question),
-            };
+    /// Packs an event.
+    pub(super) fn parcel(&self, submission: Submission) -> Parcel {
+        match &self.asking {
+            Some(asking) if plugin::is_judged(submission.event.event().kind) => {
+                Parcel::Question(Box::new(asking.question(submission)))
+            }
+            _ => Parcel::Submission(submission),
         }
-        match self.writer.submit(submission) {
-            Ok(()) => Submitted::Over,
-            Err(full) => Submitted::Refused(full.0),
+    }
+
+    /// Sends a parcel; without room it comes back.
+    #[expect(clippy::result_large_err, reason = "a parcel is moved either way")]
+    pub(super) fn send(&self, parcel: Parcel) -> Result<(), Parcel> {
+        match (parcel, &self.asking) {
+            (Parcel::Question(question), Some(asking)) => {
+                plugin::hand_in(asking.questions, *question).map_err(Parcel::Question)
+            }
+            (parcel @ Parcel::Question(_), None) => Err(parcel),
+            (Parcel::Submission(submission), _) => {
+                self.writer.submit(submission).map_err(|full| Parcel::Submission(full.0))
+            }
         }
     }
 }
 
-/// Verifies an event and sends it onward, if its author has not sent too many.
-pub(super) fn submit(
-    onward: &Onward<'_>,
+/// Verifies an event and admits it, if its author has not sent too many.
+///
+/// # Errors
+///
+/// The answer to whoever sent it.
+pub(super) fn admit(
     verifier: &mut Verifier,
     from: ReplyTo,
     event: Event,
     quota: Option<&AuthorQuota<'_>>,
-) -> Submitted {
+) -> Result<Admitted, Reply> {
     let id = event.id;
     let admitted = verifier
         .verify(event)
@@ -254,8 +293,5 @@ pub(super) fn submit(
             None => Ok(event),
         })
         .and_then(Admitted::new);
-    match admitted {
-        Ok(event) => onward.send(Submission { event, reply: from }),
-        Err(reject) => Submitted::Rejected(Reply { to: from, id, outcome: Err(reject) }),
-    }
+    admitted.map_err(|reject| Reply { to: from, id, outcome: Err(reject) })
 }

@@ -290,3 +290,21 @@ fn versions_that_race_on_many_connections_leave_exactly_the_newest() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].created_at, newest);
 }
+
+#[test]
+fn events_of_one_connection_are_stored_in_the_order_in_which_they_were_sent() {
+    let relay = Relay::start();
+    let mut client = relay.connect();
+    for round in 0..10 {
+        // Were one stored before what was sent before it, one of them would be refused.
+        let mut events = Vec::new();
+        for number in 0..30 {
+            let at = AT + 100 * round + number;
+            let note = key(1).note(&format!("{round} {number}"), at);
+            let request = key(1).event(5, "", &[&["e", &note.id]], at);
+            events.extend([key(1).event(0, "{}", &[], at), note, request]);
+        }
+        client.publish_all(&events);
+        assert_eq!(client.count(&[json!({"kinds": [1]})]), 0);
+    }
+}

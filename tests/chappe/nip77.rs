@@ -244,9 +244,7 @@ fn what_is_not_to_be_seen_is_not_to_be_reconciled() {
     let request = key(1).event(5, "", &[&["e", &deleted.id]], AT + 4);
     let ephemeral = key(1).event(20_001, "gone", &[], AT + 7);
     let note = key(1).note("note", AT + 8);
-    // Events that are sent together may be stored in any order.
-    client.publish_all([&expiring, &lasting, &old, &deleted, &ephemeral, &note]);
-    client.publish_all([&new, &request]);
+    client.publish_all([&expiring, &lasting, &old, &new, &deleted, &request, &ephemeral, &note]);
     for filter in [json!({}), json!({"authors": [key(1).public()]})] {
         let expected = set_of(&[&expiring, &lasting, &new, &request, &note]);
         assert_eq!(ids(&mut client, &filter), expected, "{filter}");

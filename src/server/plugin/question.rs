@@ -44,20 +44,19 @@ pub(in crate::server) struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// Hands in the question about an event; without room it comes back.
-    pub(in crate::server) fn ask(&self, submission: Submission) -> Result<(), Box<Question>> {
+    /// Returns the question about an event.
+    pub(in crate::server) fn question(&self, submission: Submission) -> Question {
         let event = submission.event.event();
         let reader = &self.source.reader;
         // Protocol and plugins know one key: the author's, if the sender has proven to be that.
         let is_author = reader.is(&event.pubkey);
         let key = if is_author { Some(&event.pubkey) } else { reader.keys().first() };
-        let question = Question {
+        Question {
             authed: key.copied(),
             client: self.source.client,
             received_at: self.now,
             submission,
-        };
-        hand_in(self.questions, question)
+        }
     }
 }
 

@@ -24,6 +24,8 @@ use crate::metrics::PluginMetrics;
 use crate::nostr::{Prefix, Reject};
 use crate::policy::{PluginAnswer, PluginRequest, PluginVerdict};
 use crate::server::core::{Inboxes, Message, Relay};
+use crate::server::publish::Returned;
+use crate::server::work::Parcel;
 
 /// Which program judges events, and how it is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -416,7 +418,8 @@ impl Stage {
     fn pass_on(&self, question: Question) {
         if let Err(full) = self.parts.writer.submit(question.submission) {
             let core = full.0.reply.core;
-            self.parts.inboxes.put(core, Message::Refused(vec![full.0]));
+            let parcels = vec![Parcel::Submission(full.0)];
+            self.parts.inboxes.put(core, Message::Returned(Returned { parcels, lane: None }));
         }
     }
 
