@@ -45,6 +45,12 @@ pub fn disk_bytes(path: &Path) -> io::Result<u64> {
     Ok((about.f_blocks as u64).saturating_mul(about.f_frsize as u64))
 }
 
+/// Returns the number of the user that this process acts for.
+pub fn user_number() -> u32 {
+    // SAFETY: the call has no arguments and always succeeds.
+    unsafe { libc::geteuid() }
+}
+
 /// Returns how many files this process may open.
 pub fn open_file_limit() -> io::Result<u64> {
     raise_open_file_limit(0)

@@ -19,11 +19,11 @@ use super::watchdog;
 use crate::config::{Flag, GroupMode, Settings};
 use crate::nostr::{Keypair, PublicKey};
 use crate::policy::groups::CREATE_INVITE;
-use crate::policy::{Invites, MembershipRules};
+use crate::policy::{Admin, Invites, MembershipRules};
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::server::{
-    About, LiveSettings, MembershipSettings, PageSettings, PluginSettings, Server, ServerError,
-    ServerSettings,
+    About, LiveSettings, ManagementSettings, MembershipSettings, PageSettings, PluginSettings,
+    Server, ServerError, ServerSettings,
 };
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
@@ -132,7 +132,17 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         proxies: quotas::proxies(settings),
         retention: retention(settings),
         plugin: plugin(settings),
+        management: management(settings),
     })
+}
+
+fn management(settings: &Settings) -> ManagementSettings {
+    let management = &settings.management;
+    let admins = management.admins.iter().filter_map(|text| text.parse::<Admin>().ok());
+    ManagementSettings {
+        admins: Arc::new(admins.collect()),
+        log_entries_max: management.max_log_entries,
+    }
 }
 
 fn membership(settings: &Settings, keys: &Keypair) -> Option<MembershipSettings> {

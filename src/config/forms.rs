@@ -6,7 +6,7 @@ use super::key::Range;
 use super::value::RateLimit;
 use crate::address::AddressRange;
 use crate::nostr::RelayUrl;
-use crate::policy::{self, KindRange, Rate, RetentionRule};
+use crate::policy::{self, Admin, KindRange, Rate, RetentionRule};
 
 pub(super) const PUBLIC_KEY: Range = Range::Form {
     described: "a public key of 64 lower-case hex characters",
@@ -41,6 +41,11 @@ pub(super) const PROXY: Range = Range::Form {
 };
 
 pub(super) const PUBLIC_KEYS: Range = Range::ListOf(&PUBLIC_KEY);
+
+pub(super) const ADMINS: Range = Range::ListOf(&Range::Form {
+    described: "a public key, alone or with rights such as KEY=read|moderate",
+    accepts: |text| text.parse::<Admin>().is_ok(),
+});
 
 pub(super) const KIND_RANGES: Range = Range::ListOf(&Range::Form {
     described: "a kind such as 1 or a range of kinds such as 1000-1999",

@@ -6,6 +6,7 @@
 
 mod guarding;
 mod judging;
+mod managing;
 mod presence;
 mod reaching;
 mod serving;
@@ -14,6 +15,7 @@ mod telling;
 
 pub use guarding::{AddressRates, AllRates, ConnectionRates, GuardSettings, KeyRates};
 pub use judging::{PluginKeys, PolicySettings};
+pub use managing::ManagementSettings;
 pub use presence::{GroupSettings, MembershipSettings, RelaySettings};
 pub use reaching::NetworkSettings;
 pub use serving::{AuthSettings, LimitSettings, ServerSettings};
@@ -37,6 +39,7 @@ settings! {
     rates_per_key: KeyRates,
     rates_in_all: AllRates,
     guard: GuardSettings,
+    management: ManagementSettings,
     network: NetworkSettings,
     log: LogSettings,
     metrics: MetricsSettings,

@@ -21,7 +21,7 @@ use crate::mailbox;
 use crate::metrics::{CLASSES, VERDICTS, WriterMetrics};
 use crate::nostr::{EventId, Kind, KindClass, Prefix, Reject, Verified};
 use crate::seq::Seq;
-use crate::store::{Committed, Guard, Outcome, Store, StoreError, Writer};
+use crate::store::{Committed, FactChange, Guard, Outcome, Store, StoreError, Writer};
 
 /// Where the answer to a submission goes; the writer only passes it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct Full(pub Submission);
 enum Message {
     Submit(Submission),
     Bury(Burial),
+    /// Takes whether they were changed.
+    Facts(Vec<FactChange>, Sender<Result<(), Reject>>),
     Foreign,
     Beat(mailbox::Sender<u32>, u32),
     Stop,
@@ -89,6 +91,7 @@ impl std::fmt::Debug for Message {
         f.write_str(match self {
             Message::Submit(_) => "Submit",
             Message::Bury(_) => "Bury",
+            Message::Facts(..) => "Facts",
             Message::Foreign => "Foreign",
             Message::Beat(..) => "Beat",
             Message::Stop => "Stop",
@@ -138,6 +141,19 @@ impl WriterHandle {
         let (done, buried) = bounded(1);
         self.mailbox.send(Message::Bury(Burial { seqs, done })).ok()?;
         buried.recv().ok()
+    }
+
+    /// Has facts changed in one transaction, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// Why they were not.
+    pub fn change_facts(&self, changes: Vec<FactChange>) -> Result<(), Reject> {
+        let (done, changed) = bounded(1);
+        let stopped = || Reject::new(Prefix::Error, "the relay is stopping");
+        let sent = self.mailbox.send(Message::Facts(changes, done));
+        sent.map_err(|_| stopped())?;
+        changed.recv().unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Asks the writer to finish what is queued and stop.
@@ -237,17 +253,15 @@ impl State {
         let mut is_busy = false;
         loop {
             let wait = if is_busy { Duration::ZERO } else { IDLE };
-            let (mut batch, mut burials) = (Vec::new(), Vec::new());
+            let (mut batch, mut others) = (Vec::new(), Vec::new());
             let mut is_last = false;
             match inbox.recv_timeout(wait) {
                 Ok(first) => {
-                    is_last = fill(first, inbox, &mut batch, &mut burials);
+                    is_last = fill(first, inbox, &mut batch, &mut others);
                     if !batch.is_empty() {
                         self.write(batch);
                     }
-                    for burial in burials {
-                        self.bury(&burial);
-                    }
+                    others.into_iter().for_each(|other| self.attend(other));
                     is_busy = self.tidy(false);
                 }
                 Err(RecvTimeoutError::Timeout) => is_busy = self.tidy(!is_busy),
@@ -320,6 +334,23 @@ impl State {
             replies.push(Reply { to, id, outcome: outcome_at(place) });
         }
         self.reply(replies);
+    }
+
+    /// Does what is no batch.
+    fn attend(&mut self, message: Message) {
+        match message {
+            Message::Bury(burial) => self.bury(&burial),
+            Message::Facts(changes, done) => {
+                let changed = self.writer.change_facts(&changes);
+                let changed = changed.map_err(|error| {
+                    tracing::error!(%error, "facts were not stored");
+                    reject_of(&error)
+                });
+                // Who has asked may be gone.
+                let _ = done.try_send(changed);
+            }
+            Message::Submit(_) | Message::Foreign | Message::Beat(..) | Message::Stop => {}
+        }
     }
 
     /// Removes events that somebody else has chosen.
@@ -503,7 +534,7 @@ fn fill(
     first: Message,
     inbox: &Receiver<Message>,
     batch: &mut Vec<Submission>,
-    burials: &mut Vec<Burial>,
+    others: &mut Vec<Message>,
 ) -> bool {
     let mut bytes = 0;
     let mut next = Some(first);
@@ -513,7 +544,7 @@ fn fill(
                 bytes += submission.event.event().memory_bytes();
                 batch.push(submission);
             }
-            Message::Bury(burial) => burials.push(burial),
+            other @ (Message::Bury(_) | Message::Facts(..)) => others.push(other),
             Message::Foreign => {}
             // Who asked may have stopped waiting.
             Message::Beat(asker, number) => drop(asker.try_send(number)),

@@ -3,16 +3,18 @@
 //! hyper reads and answers; after an upgrade the socket is taken back out of it, so nothing of hyper
 //! stays with a connection. What plain requests are answered with is the [`Site`]'s business. The
 //! relay itself lives at one address: an upgrade on any other path than `/` gets 404 (NIP-01, "one
-//! endpoint"); the query string is ignored. Bodies of requests are never read.
+//! endpoint"); the query string is ignored. Bodies are read for those requests alone whose site wants that.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::Service;
@@ -28,7 +30,22 @@ use super::proxy::{self, Gate, Pass, Refusal};
 pub trait Site {
     /// Answers one request; called on the core's thread, so it must not take long.
     fn respond(&self, request: &RequestHead) -> Response;
+
+    /// Returns how many bytes the body of a request may have that is to be read and answered by
+    /// [`Site::receive`]; nothing for all that [`Site::respond`] answers.
+    fn receives(&self, _request: &RequestHead) -> Option<usize> {
+        None
+    }
+
+    /// Answers a request with its body, in as much time as it takes.
+    fn receive(&self, request: RequestHead, _body: Bytes) -> LaterResponse {
+        let response = self.respond(&request);
+        Box::pin(async move { response })
+    }
 }
+
+/// An answer that takes a while.
+pub type LaterResponse = Pin<Box<dyn Future<Output = Response>>>;
 
 /// The head of a request, with the address it came from.
 pub struct RequestHead {
@@ -231,23 +248,71 @@ struct Stage {
 impl Service<Request<Incoming>> for Stage {
     type Response = hyper::Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (head, _body) = request.into_parts();
-        ready(Ok(self.answer(RequestHead::of(self.peer, head)).into_hyper()))
+        let (head, body) = request.into_parts();
+        self.answer(RequestHead::of(self.peer, head), body)
+    }
+}
+
+/// The answer to a request, on its way.
+pub(crate) enum Answering {
+    /// It is there; nothing once it was taken.
+    Ready(Option<Response>),
+    /// It depends on the body.
+    Later(LaterResponse),
+}
+
+impl Answering {
+    fn of(response: Response) -> Answering {
+        Answering::Ready(Some(response))
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<hyper::Response<Full<Bytes>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = match self.get_mut() {
+            Answering::Ready(response) => Poll::Ready(response.take()),
+            Answering::Later(response) => response.as_mut().poll(context).map(Some),
+        };
+        response.map(|it| Ok(it.map(Response::into_hyper).unwrap_or_default()))
+    }
+}
+
+/// Reads the body of a request and has the site answer.
+async fn answer_later(
+    site: Rc<dyn Site>,
+    request: RequestHead,
+    body: Incoming,
+    bytes_max: usize,
+) -> Response {
+    let reading = Limited::new(body, bytes_max).collect();
+    let failed = |status, line| Response::text(status, line).with_header("connection", "close");
+    match tokio::time::timeout(BODY_DEADLINE, reading).await {
+        Ok(Ok(body)) => site.receive(request, body.to_bytes()).await,
+        Ok(Err(_)) => failed(413, "the body is too long, or was cut off"),
+        Err(_) => failed(408, "the body takes too long"),
     }
 }
 
 impl Stage {
-    fn answer(&self, mut request: RequestHead) -> Response {
+    fn answer(&self, mut request: RequestHead, body: Incoming) -> Answering {
         match self.meet(&mut request) {
-            Err(refusal) => refused(refusal),
-            Ok(_) if !request.asks_for_websocket() => self.site.respond(&request),
-            Ok(pass) => match accept_key(&request) {
+            Err(refusal) => Answering::of(refused(refusal)),
+            Ok(_) if !request.asks_for_websocket() => match self.site.receives(&request) {
+                None => Answering::of(self.site.respond(&request)),
+                Some(bytes_max) => {
+                    let site = Rc::clone(&self.site);
+                    Answering::Later(Box::pin(answer_later(site, request, body, bytes_max)))
+                }
+            },
+            Ok(pass) => Answering::of(match accept_key(&request) {
                 Ok(key) => self.upgrade(request, key, pass),
                 Err(refusal) => refusal,
-            },
+            }),
         }
     }
 
@@ -331,6 +396,8 @@ fn switching_protocols(key: String) -> Response {
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// The longest a connection stays in the HTTP stage, however it spends the time.
 const STAGE_DURATION_MAX: Duration = Duration::from_secs(120);
+/// How long a client may take for the body of a request.
+const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// Sixteen bytes in base64.
 const KEY_LEN: usize = 24;
 

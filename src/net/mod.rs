@@ -33,7 +33,7 @@ pub use client::{
 pub use extension::{Encoding, accept};
 pub use frame::{Decoder, Fault, Item, Sender, Sink, Then};
 pub use frame::{write_deflated_frame, write_text_frame, write_text_frame_header};
-pub use http::{RequestHead, Response, Site};
+pub use http::{LaterResponse, RequestHead, Response, Site};
 pub use hyper::body::Bytes;
 pub use listener::{ConnectionInfo, ListenError, NetOptions, Places, listen, serve, share};
 pub use outbound::{Outbound, OutboundLimits};

@@ -50,6 +50,10 @@ impl Kind {
     pub const ROLE: Kind = Kind(33_534);
     /// Client authentication (NIP-42): never stored, never sent to anybody.
     pub const AUTHENTICATION: Kind = Kind(22_242);
+    /// Authorization of an HTTP request (NIP-98).
+    pub const HTTP_AUTHORIZATION: Kind = Kind(27_235);
+    /// Report of something that should not be here (NIP-56).
+    pub const REPORT: Kind = Kind(1_984);
 
     /// Returns the storage class; kinds that NIP-01 does not assign are regular.
     pub fn class(self) -> KindClass {

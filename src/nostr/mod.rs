@@ -5,6 +5,7 @@
 //! No input bytes can panic (I9). Text inside events is kept in its *canonical escaped form*
 //! everywhere, which is what NIP-01 hashes, so that rendering and hashing copy and never escape.
 
+pub mod base64;
 pub mod bech32;
 pub mod id;
 pub mod json;
@@ -36,4 +37,4 @@ pub use message::{ClientMessage, MessageError, RelayMessage, SubscriptionId};
 pub use reject::{Prefix, Reject};
 pub use tag::{Tag, Tags, Value};
 pub use url::RelayUrl;
-pub use verify::{Invalid, Keypair, Verified, Verifier};
+pub use verify::{Invalid, Keypair, Verified, Verifier, sha256};

@@ -45,6 +45,11 @@ pub enum Invalid {
     Signature,
 }
 
+/// Returns the SHA-256 of bytes that are no event.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// Checks events; keeps buffers and the authors met lately, so each thread has its own.
 pub struct Verifier {
     scratch: Vec<u8>,

@@ -96,7 +96,7 @@ impl Crowd {
         let entered = self.admit(address, quotas, now);
         match entered {
             Ok(_) => {}
-            Err(Turned::Denied | Turned::Banned(_)) => add_one(&self.tally.shut_out),
+            Err(Turned::Denied | Turned::Banned(_)) => self.tally.shut_out_one(),
             Err(Turned::Full(_)) => add_one(&self.tally.crowded_out),
             Err(Turned::TooFast(_)) => self.tally.refuse(Activity::Connect),
         }
@@ -204,6 +204,11 @@ impl Tally {
     /// Counts a refusal for being too fast.
     pub fn refuse(&self, activity: Activity) {
         add_one(&self.refused[activity as usize]);
+    }
+
+    /// Counts a connection that was not let in because its address is banned, or denied.
+    pub fn shut_out_one(&self) {
+        add_one(&self.shut_out);
     }
 
     /// Returns how often somebody was refused for being too fast at something.

@@ -28,15 +28,24 @@ mod invite;
 
 mod members;
 
+mod admins;
+mod authorization;
+mod moderation;
+
 mod standing;
 
 mod standings;
 
+pub use self::admins::{Admin, AdminError, Admins, Permissions, Right};
 pub use self::allowance::{Allowance, Misconduct, too_much};
+pub use self::authorization::{
+    HttpRequest, Replays, Unauthorized, check_authorization, read_authorization,
+};
 pub use self::crowd::{Crowd, Tally, Turned, Visit, Visitor};
 pub use self::invite::{InviteId, InviteKey, InviteTerms};
 pub use self::kinds::{ByKind, KindRange, KindsError, amount, parse_by_kind, period, plain};
 pub use self::members::{Circle, Invites, Membership, MembershipRules, Roles};
+pub use self::moderation::{Moderation, Subject, SubjectError};
 pub use self::plugin::{AnswerError, PluginAnswer, PluginRequest, PluginVerdict};
 pub use self::quota::{Activity, BanRules, Meters, Quotas, Rates, Scope};
 pub use self::rate::{Meter, Rate, RateError, Wait};

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::kinds::{ByKind, KindRange};
+use super::moderation::Moderation;
 use super::trust::Web;
 use super::words::Words;
 use crate::nostr::{EventRef, Kind, Prefix, PublicKey, Reject};
@@ -63,7 +64,7 @@ impl WriteRules {
     }
 
     /// Decides about an event at the second `now`; `sender` are the keys that whoever sends it has
-    /// proven to own.
+    /// proven to own, and `allowances` what administrators have let in beside these rules.
     ///
     /// # Errors
     ///
@@ -72,15 +73,18 @@ impl WriteRules {
         &self,
         event: &EventRef<'_>,
         sender: &[PublicKey],
+        allowances: Option<&Moderation>,
         now: u64,
     ) -> Result<(), Reject> {
         if self.refused_authors.contains(event.pubkey) {
             return Err(blocked("events of this author are not taken here"));
         }
-        if self.allowed_kinds.as_ref().is_some_and(|kinds| !has(kinds, event.kind)) {
+        if self.allowed_kinds.as_ref().is_some_and(|kinds| !has(kinds, event.kind))
+            && !allowances.is_some_and(|it| it.allows_kind(event.kind))
+        {
             return Err(blocked(format!("kind {} is not taken here", event.kind)));
         }
-        if self.is_restricted() && !self.is_welcome(event, sender) {
+        if self.is_restricted() && !self.is_welcome(event, sender, allowances) {
             return Err(Reject::new(Prefix::Restricted, "not everybody may publish here"));
         }
         self.check_size_and_age(event, now)?;
@@ -93,20 +97,27 @@ impl WriteRules {
         Ok(())
     }
 
-    fn is_allowed(&self, key: &PublicKey) -> bool {
+    fn is_allowed(&self, key: &PublicKey, allowances: Option<&Moderation>) -> bool {
         self.allowed_authors.as_ref().is_some_and(|keys| keys.contains(key))
             || self.trusted.as_ref().is_some_and(|web| web.has(key))
+            || allowances.is_some_and(|it| it.allows_key(key))
     }
 
-    fn is_welcome(&self, event: &EventRef<'_>, sender: &[PublicKey]) -> bool {
-        if self.is_allowed(event.pubkey) || has(&self.open_kinds, event.kind) {
+    fn is_welcome(
+        &self,
+        event: &EventRef<'_>,
+        sender: &[PublicKey],
+        allowances: Option<&Moderation>,
+    ) -> bool {
+        let is_allowed = |key: &PublicKey| self.is_allowed(key, allowances);
+        if is_allowed(event.pubkey) || has(&self.open_kinds, event.kind) {
             return true;
         }
         // The author of a wrap is nobody (NIP-59): who sends it or gets it is somebody.
         let recipients = || event.values_of(b'p').filter_map(|value| value.as_hex().copied());
         WRAP_KINDS.contains(&event.kind)
-            && (sender.iter().any(|key| self.is_allowed(key))
-                || recipients().any(|key| self.is_allowed(&PublicKey(key))))
+            && (sender.iter().any(is_allowed)
+                || recipients().any(|key| is_allowed(&PublicKey(key))))
     }
 
     fn check_size_and_age(&self, event: &EventRef<'_>, now: u64) -> Result<(), Reject> {
@@ -178,7 +189,7 @@ mod tests {
         let tags: Vec<Vec<String>> =
             tags.iter().map(|tag| tag.map(str::to_owned).to_vec()).collect();
         let event = keys(who).sign_event(NOW, Kind(kind), &tags, "a Casino");
-        let found = rules.judge(&event.view(), &[], NOW);
+        let found = rules.judge(&event.view(), &[], None, NOW);
         assert_eq!(found.err().map(|it| it.prefix.word()), expected, "kind {kind} of {who}");
     }
 
@@ -214,7 +225,7 @@ mod tests {
             check(&rules, who, kind, tags, expected);
         }
         let wrap = keys(9).sign_event(NOW, Kind(1_059), &[], "");
-        assert_eq!(rules.judge(&wrap.view(), &[keys(1).public_key()], NOW), Ok(()));
+        assert_eq!(rules.judge(&wrap.view(), &[keys(1).public_key()], None, NOW), Ok(()));
         let rules = WriteRules { allowed_kinds: Some(kinds(&["0-9"])), ..WriteRules::default() };
         check(&rules, 1, 7, &[], None);
         check(&rules, 1, 10, &[], Some("blocked"));
@@ -261,7 +272,7 @@ mod tests {
         check(&rules, 1, 2, &[], None);
         for (behind, expected) in [(3_600, true), (3_601, false)] {
             let event = keys(1).sign_event(NOW - behind, Kind(7), &[], "");
-            assert_eq!(rules.judge(&event.view(), &[], NOW).is_ok(), expected, "{behind}");
+            assert_eq!(rules.judge(&event.view(), &[], None, NOW).is_ok(), expected, "{behind}");
         }
     }
 }

@@ -7,6 +7,7 @@
 
 use super::groups::{Groups, JOIN};
 use super::members::Membership;
+use super::moderation::Moderation;
 use crate::nostr::{EventRef, Filter, PublicKey, Reject};
 
 /// Everything that was decided, at one moment. It is never changed in place where others see it:
@@ -17,6 +18,8 @@ pub struct Standing {
     pub members: Option<Membership>,
     /// The groups (NIP-29), if there are any. Their events are judged where they are stored.
     pub groups: Option<Groups>,
+    /// What administrators have decided (NIP-86), if anything.
+    pub moderation: Option<Moderation>,
     /// Which one it is of all that stood since the start; [`Standings`](super::Standings) counts.
     pub(super) version: u64,
 }
@@ -35,10 +38,19 @@ impl Standing {
     /// Why it is not taken.
     #[inline]
     pub fn judge(&self, event: &EventRef<'_>, sender: &[PublicKey]) -> Result<(), Reject> {
-        match &self.members {
-            Some(members) => members.judge(event, sender),
-            None => Ok(()),
+        if let Some(moderation) = &self.moderation {
+            moderation.judge(event)?;
         }
+        match &self.members {
+            Some(members) if !self.allows(event.pubkey) => members.judge(event, sender),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether administrators let somebody write where not everybody may.
+    #[inline]
+    pub fn allows(&self, key: &PublicKey) -> bool {
+        self.moderation.as_ref().is_some_and(|moderation| moderation.allows_key(key))
     }
 
     /// Decides whether somebody who has proven to be all of `reader` may ask for events at all.

@@ -19,6 +19,7 @@ use super::guard::{self, Door, Resting};
 use super::herald::HeraldHandle;
 use super::in_force::InForce;
 use super::live::Live;
+use super::management::OfficeHandle;
 use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
 use super::pages::Counters;
 use super::plugin::{Judged, QuestionSender};
@@ -56,6 +57,8 @@ pub(super) struct Relay {
     pub(super) own_key: Option<PublicKey>,
     /// What was decided about authors and readers.
     pub(super) standings: Standings,
+    /// Where administrators are heard.
+    pub(super) office: OfficeHandle,
     pub(super) kept: Kept,
     /// What each core counts.
     pub(super) cores: AllMetrics,
@@ -108,6 +111,8 @@ pub(super) enum Message {
     Beat(Sender<u32>),
     /// What to go by from here on.
     Settings(Arc<LiveSettings>),
+    /// Addresses were blocked.
+    Blocked,
 }
 
 /// The inboxes of all cores, by number.
@@ -316,6 +321,7 @@ impl Core {
                 // Who asked may have stopped waiting.
                 Some(Message::Beat(asker)) => drop(asker.try_send(self.number)),
                 Some(Message::Settings(settings)) => self.take_settings(settings),
+                Some(Message::Blocked) => self.expel_blocked(),
             }
         }
         More::Yes

@@ -39,6 +39,11 @@ impl Gate for Door {
 
     fn enter(&self, client: IpAddr) -> Result<Pass, Refusal> {
         let relay = &self.0.relay;
+        // Before all exemptions: somebody has said so of this very address.
+        if self.0.is_blocked(client) {
+            relay.crowd.tally().shut_out_one();
+            return Err(refusal(Turned::Denied));
+        }
         let settings = self.0.settings.borrow();
         let quotas = &settings.session.quotas;
         if quotas.exempt.has(client) {
@@ -81,6 +86,20 @@ impl Resting {
 }
 
 impl Core {
+    fn is_blocked(&self, client: IpAddr) -> bool {
+        let mut standing = self.standing.borrow_mut();
+        standing.current().moderation.as_ref().is_some_and(|it| it.blocks(client))
+    }
+
+    /// Closes the connections of addresses that are blocked.
+    pub(super) fn expel_blocked(&self) {
+        for connection in self.connections.borrow().iter() {
+            if self.is_blocked(connection.client) {
+                connection.outbound.close(CloseCode::Policy, "this address is not served");
+            }
+        }
+    }
+
     /// Charges a connection for what it has sent; returns for how many seconds it has to rest.
     #[inline]
     pub(super) fn charge_bytes(&self, connection: &Connection, bytes: usize, now: u64) -> u64 {

@@ -17,6 +17,8 @@
 //! waits for, `in_force` the settings that may change meanwhile, `routes` plain HTTP,
 //! `pages` what people with a browser find there.
 //!
+//! What administrators ask for is done in `management` (NIP-86).
+//!
 //! What the relay itself has to say is up to the `herald`, which signs it (`members`: NIP-43). What
 //! stands is read back at the start by `recall` and kept in line with every commit by the `scribe`.
 
@@ -48,6 +50,7 @@ mod recall;
 mod scribe;
 
 mod keeper;
+mod management;
 mod plugin;
 mod pulse;
 mod report;
@@ -58,13 +61,14 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub use management::socket_path;
 pub use plugin::{OnFailure, PluginSettings};
 pub use pulse::Pulse;
 pub use recall::read_members;
 pub use run::Server;
 pub use settings::{
-    About, Compression, LiveSettings, MembershipSettings, Naming, PageSettings, Proxies,
-    ServerError, ServerSettings,
+    About, Compression, LiveSettings, ManagementSettings, MembershipSettings, Naming, PageSettings,
+    Proxies, ServerError, ServerSettings,
 };
 pub use signals::{Occasion, Steward};
 pub use warden::Retention;

@@ -1,8 +1,9 @@
 //! What stands when the relay starts: read back from the events in the store.
 
+use super::management::DECISIONS;
 use super::settings::MembershipSettings;
 use crate::nostr::{Filter, Keypair, Kind};
-use crate::policy::{Membership, MembershipRules, Standing, Standings};
+use crate::policy::{Membership, MembershipRules, Moderation, Standing, Standings, Subject};
 use crate::query;
 use crate::store::{Store, StoreError};
 
@@ -20,7 +21,20 @@ pub(super) fn standings(
     if let (Some(_), Some(membership)) = (keys, membership) {
         standing.members = Some(read_members(membership.rules.clone(), store)?);
     }
+    standing.moderation = read_moderation(store)?;
     Ok(Standings::new(standing))
+}
+
+/// Returns what administrators have decided, if anything.
+fn read_moderation(store: &Store) -> Result<Option<Moderation>, StoreError> {
+    let mut moderation = Moderation::default();
+    for (name, note) in store.snapshot()?.facts(DECISIONS)? {
+        // What another version has decided may mean nothing to this one.
+        if let Ok(subject) = name[DECISIONS.len()..].parse::<Subject>() {
+            moderation.decide(subject, &String::from_utf8_lossy(&note));
+        }
+    }
+    Ok((moderation.count() > 0).then_some(moderation))
 }
 
 /// Returns who belongs to the relay, by what it has said itself.

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::core::Core;
+use super::management::{self, METHODS_OF_HTTP};
 use super::pages::{self, Audience, File, Subject, front};
-use super::settings::LiveSettings;
+use super::settings::{About, LiveSettings};
 use crate::limits;
-use crate::net::{Bytes, RequestHead, Response, Site};
+use crate::net::{Bytes, LaterResponse, RequestHead, Response, Site};
 use crate::nostr::info::{GroupFeatures, Limitation};
 use crate::nostr::{InformationDocument, Kind, PublicKey};
-use crate::policy::{Circle, Membership, MembershipRules};
+use crate::policy::{self, Circle, Membership, MembershipRules, Moderation};
 use crate::session::Authentication;
 
 /// What is at each path.
@@ -24,6 +25,8 @@ pub(super) struct RelaySite {
 #[derive(Clone)]
 struct Account {
     settings: Arc<LiveSettings>,
+    /// Which standing it is of.
+    version: u64,
     document: Bytes,
     /// The page at `/`, if there is one.
     front: Option<File>,
@@ -39,8 +42,9 @@ impl RelaySite {
 
     fn account(&self) -> Account {
         let settings = self.core.settings.borrow();
+        let version = self.core.standing.borrow_mut().current().version();
         let mut account = self.account.borrow_mut();
-        if !Arc::ptr_eq(&account.settings, &settings) {
+        if !Arc::ptr_eq(&account.settings, &settings) || account.version != version {
             *account = Account::of(Arc::clone(&settings), &self.core);
         }
         account.clone()
@@ -48,6 +52,12 @@ impl RelaySite {
 
     /// Answers at the address of the relay itself.
     fn at_root(&self, request: &RequestHead) -> Response {
+        if request.method() != "OPTIONS"
+            && management::is_call(request)
+            && let Err(refusal) = management::refuse_call(&self.core, request)
+        {
+            return refusal;
+        }
         match request.method() {
             "OPTIONS" => answer(204, None, Bytes::new()),
             "GET" | "HEAD" if request.accepts(DOCUMENT_TYPE) => {
@@ -57,7 +67,7 @@ impl RelaySite {
                 Some(page) => page.answer(request),
                 None => Response::text(200, "a Nostr relay; open this address in a Nostr client"),
             },
-            _ => only_get(),
+            _ => only(METHODS_OF_HTTP, "only GET is answered here, and calls of NIP-86"),
         }
     }
 
@@ -93,7 +103,9 @@ impl Account {
         let features = Features {
             members: standing.members.as_ref().map(Membership::rules),
             has_groups: standing.groups.is_some(),
+            about: about(&settings, standing.moderation.as_ref()),
         };
+        let version = standing.version();
         let document = document(&settings, core.relay.own_key, &features);
         let (members, has_groups) = (features.members, features.has_groups);
         let subject = Subject { document: &document, members, has_groups };
@@ -102,11 +114,33 @@ impl Account {
             && members.is_none_or(|rules| rules.reads == Circle::Everyone);
         let audience = if is_open { Audience::Everyone } else { Audience::Some };
         let document = Bytes::from(document.to_json());
-        Account { settings, document, front: page, audience }
+        Account { settings, version, document, front: page, audience }
     }
 }
 
+/// Returns what the relay says of itself: what administrators have said last goes before the
+/// configuration.
+fn about(settings: &LiveSettings, moderation: Option<&Moderation>) -> About {
+    let mut about = settings.about.clone();
+    let said = |subject| moderation.and_then(|it| it.note(&subject)).map(str::to_owned);
+    about.name = said(policy::Subject::Name).or(about.name);
+    about.description = said(policy::Subject::Description).or(about.description);
+    about.icon = said(policy::Subject::Icon).or(about.icon);
+    about
+}
+
 impl Site for RelaySite {
+    fn receives(&self, request: &RequestHead) -> Option<usize> {
+        if !is_root(request) || !management::is_call(request) {
+            return None;
+        }
+        management::refuse_call(&self.core, request).ok()
+    }
+
+    fn receive(&self, request: RequestHead, body: Bytes) -> LaterResponse {
+        Box::pin(management::ask(Rc::clone(&self.core), request, body))
+    }
+
     /// The table of everything that is answered.
     fn respond(&self, request: &RequestHead) -> Response {
         let is_get = matches!(request.method(), "GET" | "HEAD");
@@ -127,9 +161,17 @@ fn nothing_here() -> Response {
 }
 
 fn only_get() -> Response {
-    let mut refusal = Response::text(405, "only GET is answered here");
-    refusal.headers.push(("allow", METHODS.to_owned()));
+    only("GET, HEAD", "only GET is answered here")
+}
+
+fn only(methods: &str, line: &str) -> Response {
+    let mut refusal = Response::text(405, line);
+    refusal.headers.push(("allow", methods.to_owned()));
     refusal
+}
+
+fn is_root(request: &RequestHead) -> bool {
+    matches!(request.path(), "/" | "")
 }
 
 fn answer(status: u16, media_type: Option<&str>, body: Bytes) -> Response {
@@ -137,7 +179,7 @@ fn answer(status: u16, media_type: Option<&str>, body: Bytes) -> Response {
         ("access-control-allow-origin", "*".to_owned()),
         // A `*` does not cover `Authorization`.
         ("access-control-allow-headers", "*, Authorization".to_owned()),
-        ("access-control-allow-methods", METHODS.to_owned()),
+        ("access-control-allow-methods", METHODS_OF_HTTP.to_owned()),
         ("vary", "Accept".to_owned()),
     ];
     headers.extend(media_type.map(|it| ("content-type", it.to_owned())));
@@ -150,7 +192,7 @@ fn document(
     own_key: Option<PublicKey>,
     features: &Features<'_>,
 ) -> InformationDocument {
-    let about = settings.about.clone();
+    let about = features.about.clone();
     let event = &settings.session.event;
     InformationDocument {
         name: about.name,
@@ -188,6 +230,7 @@ fn document(
 struct Features<'a> {
     members: Option<&'a MembershipRules>,
     has_groups: bool,
+    about: About,
 }
 
 /// Returns the NIPs that work with these settings.
@@ -202,12 +245,12 @@ fn supported_nips(settings: &LiveSettings, features: &Features<'_>) -> Vec<u16> 
     nips.extend(features.has_groups.then_some(29));
     nips.extend(features.members.is_some().then_some(43));
     nips.extend((settings.session.negentropy.open_max > 0).then_some(77));
+    nips.extend((!settings.management.admins.is_empty()).then_some(86));
     nips.sort_unstable();
     nips
 }
 
 const DOCUMENT_TYPE: &str = "application/nostr+json";
-const METHODS: &str = "GET, HEAD, OPTIONS";
 /// What this relay does for a client, whatever the settings; the document lists nothing that only
 /// clients do.
 const SUPPORTED_NIPS: [u16; 12] = [1, 2, 9, 11, 13, 40, 42, 45, 62, 65, 67, 70];

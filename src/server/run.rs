@@ -1,7 +1,7 @@
 //! Starting and stopping: which thread comes up after which, and goes down before which.
 //!
 //! Up: listeners (so that a taken port stops the start), the writer, the plugin stage, the workers,
-//! the chores, the cores. Down the other way round: the cores close their connections, the workers
+//! the chores, the office, the cores. Down the other way round: the cores close their connections, the workers
 //! finish what they were given, the plugin's processes end, the writer commits what it was given.
 //! How a thread is put together is `start`'s.
 
@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::core::{AllMetrics, Inboxes, Relay};
 use super::herald::{self, HeraldHandle};
 use super::in_force::InForce;
+use super::management::{self, OfficeHandle};
 use super::negentropy::Kept;
 use super::pages::Counters;
 use super::plugin;
@@ -57,6 +58,8 @@ pub struct Server {
     herald: Option<(HeraldHandle, Thread)>,
     /// Where `/metrics` is, and the thread that answers there.
     reporter: Option<(SocketAddr, Thread)>,
+    /// Who does what administrators ask for.
+    office: Thread,
     writer: WriterThread,
     /// Names of threads that ended.
     ended: mpsc::UnboundedReceiver<String>,
@@ -90,7 +93,9 @@ impl Server {
         let (herald, herald_replies, desk) = herald::desk();
         let scribe = membership.is_some().then(|| Scribe::new(standings.clone(), herald.clone()));
         let in_force = InForce::new(live, address);
-        let relay = Arc::new(relay(store, keys.as_deref(), standings, in_force, count));
+        let (office, calls) = management::office_channel();
+        let facts = (standings, in_force, office);
+        let relay = Arc::new(relay(store, keys.as_deref(), facts, count));
 
         let (spawner, ended) = Spawner::new();
         let replies = (inboxes.clone(), herald_replies);
@@ -110,6 +115,7 @@ impl Server {
         let stage = starter.stage(questions, &plugin_metrics)?;
         let (work, workers) = starter.workers(count)?;
         let chores = vec![starter.warden()?, starter.keeper()?];
+        let office = starter.office(calls)?;
         let speaker = starter.herald(keys, membership, desk)?;
         let asked = speaker.is_some().then_some(&herald);
         let cores = starter.cores(listeners, &bells, &consumers, (&work, asked))?;
@@ -130,6 +136,7 @@ impl Server {
             chores,
             herald,
             reporter,
+            office,
             writer,
             ended,
         })
@@ -208,6 +215,7 @@ impl Server {
         if let Some((_, reporter)) = self.reporter {
             note(reporter.join());
         }
+        note(self.office.join());
         drop(self.work);
         self.workers.into_iter().for_each(|worker| note(worker.join()));
         note(self.stage.join());
@@ -225,8 +233,7 @@ impl Server {
 fn relay(
     store: Store,
     keys: Option<&Keypair>,
-    standings: Standings,
-    in_force: InForce,
+    (standings, in_force, office): (Standings, InForce, OfficeHandle),
     cores: usize,
 ) -> Relay {
     let clock = Clock::system();
@@ -237,6 +244,7 @@ fn relay(
         random: sys::random_bytes,
         own_key: keys.map(Keypair::public_key),
         standings,
+        office,
         crowd: Arc::new(Crowd::new(limits::CROWD_MAX)),
         in_force,
         kept: Kept::default(),

@@ -9,7 +9,7 @@ use super::warden::Retention;
 use crate::address::AddressRanges;
 use crate::net::ListenError;
 use crate::nostr::{Keypair, PublicKey};
-use crate::policy::{MembershipRules, groups};
+use crate::policy::{Admins, MembershipRules, groups};
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::session::SessionLimits;
 use crate::store::StoreError;
@@ -66,6 +66,17 @@ pub struct LiveSettings {
     pub retention: Retention,
     /// Which program judges events, if one does.
     pub plugin: Option<Arc<PluginSettings>>,
+    /// Who administers the relay.
+    pub management: ManagementSettings,
+}
+
+/// Who administers the relay while it runs (NIP-86).
+#[derive(Clone, Debug, Default)]
+pub struct ManagementSettings {
+    /// Administrators over the network.
+    pub admins: Arc<Admins>,
+    /// How many of their acts are kept.
+    pub log_entries_max: u64,
 }
 
 /// Who belongs to the relay, and how one gets in (NIP-43).

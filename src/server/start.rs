@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::core::{CoreParts, CoreStart, Inboxes, Message, Relay};
 use super::herald::{Desk, HERALD, Herald, HeraldHandle};
 use super::keeper::Keeper;
+use super::management::{Calls, Office, OfficeParts};
 use super::members::Reception;
 use super::plugin::{Question, QuestionSender, Stage, StageParts};
 use super::pulse::Pulse;
@@ -149,6 +150,18 @@ impl Starter {
         let (leash, stop) = mailbox::mailbox(1);
         let keeper = Keeper { store: self.relay.store.clone(), writer: self.writer.clone(), stop };
         self.spawner.spawn_leashed("keeper", leash, move || keeper.run())
+    }
+
+    /// Starts the office, which attends to calls of administrators.
+    pub(super) fn office(&self, calls: Calls) -> Result<Thread, ServerError> {
+        let parts = OfficeParts {
+            relay: Arc::clone(&self.relay),
+            writer: self.writer.clone(),
+            inboxes: self.inboxes.clone(),
+            calls,
+            stop: self.stopping.clone(),
+        };
+        self.spawner.spawn("office", move || Office::run(parts))
     }
 
     /// Starts the herald of a relay that has a key.

@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
 use super::in_force::InForce;
+use super::management;
 use super::negentropy::Kept;
 use super::pages::Counters;
 use super::plugin::{self, OnFailure, PluginSettings, Question};
 use super::render::SliceSize;
-use super::settings::{About, Compression, LiveSettings, PageSettings, Proxies};
+use super::settings::{
+    About, Compression, LiveSettings, ManagementSettings, PageSettings, Proxies,
+};
 use super::warden::Retention;
 use super::work::{Job, Tools, Worker};
 use crate::clock::Clock;
@@ -444,8 +447,10 @@ impl House {
             proxies: Proxies::default(),
             retention: Retention { rules: Arc::default(), period: Duration::from_secs(1) },
             plugin: options.plugin.clone(),
+            management: ManagementSettings::default(),
         };
         let relay = Arc::new(Relay {
+            office: management::office_channel().0,
             own_key: None,
             standings: Standings::default(),
             store: store.clone(),

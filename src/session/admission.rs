@@ -81,7 +81,8 @@ pub(super) fn check(
     }
     check_work(event, limits)?;
     if let Some(rules) = &limits.rules {
-        rules.judge(event, parties.reader.keys(), now)?;
+        let allowances = parties.standing.moderation.as_ref();
+        rules.judge(event, parties.reader.keys(), allowances, now)?;
     }
     check_protection(event, parties.reader)?;
     parties.standing.judge(event, parties.reader.keys())?;

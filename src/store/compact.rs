@@ -105,6 +105,10 @@ fn copy(old: &Store, new: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<
             .put_with_flags(&mut txn, PutFlags::APPEND, key, value)
             .map_err(StoreError::of_write)?;
     }
+    for row in from.facts.iter(&reading)? {
+        let (name, value) = row?;
+        to.facts.put(&mut txn, name, value).map_err(StoreError::of_write)?;
+    }
     let mut pending = 0;
     for row in from.events.iter(&reading)? {
         let (key, value) = row?;

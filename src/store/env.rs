@@ -59,6 +59,7 @@ pub(super) struct Tables {
     pub(super) dead: Table,
     pub(super) meta: Database<'static, Str, Bytes>,
     pub(super) fingerprints: Table,
+    pub(super) facts: Database<'static, Str, Bytes>,
     pub(super) indexes: [Table; Index::ALL.len()],
 }
 
@@ -462,13 +463,14 @@ fn open_tables(env: &Env<WithoutTls>, path: &Path) -> Result<Tables, StoreError>
             open.create_database::<Bytes, Bytes>(txn, Some("dead"))?,
             open.create_database::<Str, Bytes>(txn, Some("meta"))?,
             open.create_database::<Bytes, Bytes>(txn, Some("fingerprints"))?,
+            open.create_database::<Str, Bytes>(txn, Some("facts"))?,
             indexes,
         );
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(opened))
     })?;
-    let (events, dead, meta, fingerprints, indexes) = opened.unwrap_commit();
+    let (events, dead, meta, fingerprints, facts, indexes) = opened.unwrap_commit();
     let indexes = indexes.map(|table| table.expect("every index was created"));
-    Ok(Tables { events, dead, meta, fingerprints, indexes })
+    Ok(Tables { events, dead, meta, fingerprints, facts, indexes })
 }
 
 /// Returns whether the file has our table of meta rows.

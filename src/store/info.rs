@@ -166,6 +166,7 @@ fn table_sizes(store: &Store, snapshot: &Snapshot<'_>) -> Result<Vec<TableInfo>,
         size("dead", tables.dead.stat(txn)?),
         size("meta", tables.meta.stat(txn)?),
         size("fingerprints", tables.fingerprints.stat(txn)?),
+        size("facts", tables.facts.stat(txn)?),
     ];
     for index in Index::ALL {
         sizes.push(size(index.name(), tables.indexes[index as usize].stat(txn)?));

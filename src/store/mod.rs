@@ -15,7 +15,7 @@
 //!
 //! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `extend`, `record`, `nearby`, `snapshot`,
 //! `scan`, `cells`, `time_tree`, `rules`, `vanish`, `fresh`, `prepared`, `guard`, `write`,
-//! `merge`, `check`, `compact`, `info`.
+//! `facts`, `merge`, `check`, `compact`, `info`.
 
 mod key;
 
@@ -34,6 +34,8 @@ mod snapshot;
 
 mod cells;
 mod time_tree;
+
+mod facts;
 
 mod fresh;
 mod guard;
@@ -54,6 +56,7 @@ pub use self::check::{CheckReport, check};
 pub use self::compact::{CompactReport, compact};
 pub use self::env::{Durability, FORMAT, Store, StoreOptions};
 pub use self::error::StoreError;
+pub use self::facts::FactChange;
 pub(crate) use self::guard::{Guard, Pass, Sequel};
 pub use self::info::{Living, StoreInfo, StoreSize, TableInfo, info, living, size};
 pub(crate) use self::key::Range;

@@ -101,6 +101,10 @@ impl<'s> Snapshot<'s> {
         Ok(read_seq(self.store.tables(), &self.txn, META_MERGED)? == self.layers.merged)
     }
 
+    pub(super) fn store(&self) -> &Store {
+        self.store
+    }
+
     pub(super) fn layers(&self) -> &Layers {
         &self.layers
     }

@@ -331,17 +331,35 @@ impl Writer {
     pub fn bury(&mut self, seqs: &[Seq]) -> Result<u64, StoreError> {
         let store = self.store.clone();
         let mut buried = 0;
-        let transaction = transact(&store, 0, |txn, layers| {
-            self.recent.follow(&store, txn, layers)?;
+        self.transact(0, |txn, layers| {
             for seq in seqs {
                 buried += u64::from(bury(&store, txn, layers, *seq)?);
             }
             Ok(())
         })?;
+        Ok(buried)
+    }
+
+    /// Returns the store that is written to.
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Runs `work` in a transaction that adds no events.
+    pub(super) fn transact(
+        &mut self,
+        pages: u64,
+        work: impl FnOnce(&mut RwTxn<'_>, &mut Layers) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let store = self.store.clone();
+        let transaction = transact(&store, pages, |txn, layers| {
+            self.recent.follow(&store, txn, layers)?;
+            work(txn, layers)
+        })?;
         if let Some(transaction) = transaction {
             self.recent.committed(transaction);
         }
-        Ok(buried)
+        Ok(())
     }
 
     /// Buries up to `most` events whose expiration has passed (NIP-40); returns them.

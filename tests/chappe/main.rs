@@ -34,6 +34,8 @@ mod nip62;
 mod nip67;
 mod nip70;
 mod nip77;
+mod nip86;
+mod nip98;
 
 mod deflate;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub(crate) mod client;
 pub(crate) mod event;
+pub(crate) mod management;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
@@ -17,6 +18,7 @@ pub(crate) mod seed;
 
 pub(crate) use client::{Client, Verdict};
 pub(crate) use event::{Event, Key, fixture, key, now, wait_until};
+pub(crate) use management::{Call, base64, call};
 pub(crate) use process::{Finished, command, command_with_input};
 pub(crate) use raw::{RawSocket, Response, http};
 pub(crate) use relay::Relay;

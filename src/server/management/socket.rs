@@ -1,0 +1,130 @@
+//! The way in on this machine: a socket in the data folder, for `relay admin`.
+//!
+//! Nobody but the user of the relay, and root, can open the file; and who is at the other end is
+//! asked of the system, in case somebody changes that. A call is one line of JSON, and so is what
+//! comes back.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::call::{Caller, OfficeHandle, Who};
+use super::door::Written;
+use crate::sys;
+
+/// Returns where the socket of a relay is that keeps its events in a folder.
+pub fn socket_path(folder: &Path) -> PathBuf {
+    folder.join("admin.sock")
+}
+
+/// The listening socket; the file goes with it.
+pub(super) struct LocalDoor {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Tells the file from that of a relay which was started later.
+    inode: u64,
+}
+
+impl Drop for LocalDoor {
+    fn drop(&mut self) {
+        if fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode) {
+            // What cannot be removed is replaced by the next relay.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl LocalDoor {
+    /// Opens the socket in a folder. One that is there already, of a relay that was killed or is
+    /// about to stop, is replaced.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no room for it, or the path is too long.
+    pub(super) fn open(folder: &Path) -> io::Result<LocalDoor> {
+        let path = socket_path(folder);
+        // Nobody can connect before the file is our own user's alone.
+        let making = path.with_extension("tmp");
+        let _ = fs::remove_file(&making);
+        let listener = UnixListener::bind(&making)?;
+        fs::set_permissions(&making, Permissions::from_mode(0o600))?;
+        let inode = fs::metadata(&making)?.ino();
+        fs::rename(&making, &path)?;
+        Ok(LocalDoor { listener, path, inode })
+    }
+
+    /// Takes calls; never ends.
+    pub(super) async fn serve(self, office: OfficeHandle) {
+        let places = Rc::new(());
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) if Rc::strong_count(&places) <= CONNECTIONS_MAX => {
+                    let (office, place) = (office.clone(), Rc::clone(&places));
+                    spawn_local(async move {
+                        // What went wrong with one connection is its other end's affair.
+                        let _ = converse(stream, office).await;
+                        drop(place);
+                    });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept calls of this machine");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Answers calls until the other end has no more.
+async fn converse(stream: UnixStream, office: OfficeHandle) -> io::Result<()> {
+    let user = stream.peer_cred()?.uid();
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read);
+    if user != 0 && user != sys::user_number() {
+        let text = "the relay takes calls from its own user and from root alone";
+        return write.write_all(line_of(&json!({ "error": text })).as_bytes()).await;
+    }
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut lines).take(LINE_BYTES_MAX);
+        let reading = limited.read_until(b'\n', &mut line);
+        match timeout(IDLE_MAX, reading).await {
+            Ok(Ok(1..)) if line.ends_with(b"\n") => {}
+            _ => return Ok(()),
+        }
+        let said = match serde_json::from_slice::<Written>(&line) {
+            Err(_) => json!({ "error": "expected {\"method\": \"...\", \"params\": [...]}" }),
+            Ok(Written { method, params }) => {
+                let caller = Caller { who: Who::Local(user), from: "local".to_owned() };
+                match office.call(caller, method, params).await {
+                    Ok(result) => json!({ "result": result }),
+                    Err(refusal) => json!({ "result": null, "error": refusal.text() }),
+                }
+            }
+        };
+        write.write_all(line_of(&said).as_bytes()).await?;
+    }
+}
+
+fn line_of(said: &Value) -> String {
+    format!("{said}\n")
+}
+
+/// Connections at a time; people have few.
+const CONNECTIONS_MAX: usize = 16;
+/// The longest call.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
+/// How long a connection may say nothing.
+const IDLE_MAX: Duration = Duration::from_secs(300);
+/// As long as the machine is out of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
