@@ -144,7 +144,7 @@ fn size_of(
     let environment = store.env().info();
     let allocated = (environment.last_page_number as u64 + 1) * page;
     Ok(StoreSize {
-        events: snapshot.totals().map(|(_, count)| count).sum(),
+        events: snapshot.totals().fold(0, |sum, (_, count)| sum.saturating_add(count)),
         last_seq: snapshot.seq().0,
         unmerged: snapshot.unmerged(),
         dead: snapshot.layers().dead.len() as u64,
