@@ -109,6 +109,22 @@ pub fn random_bytes() -> [u8; 16] {
     bytes
 }
 
+/// Has the system begin to write a part of a file to the disk, without waiting for it. It is a hint:
+/// where it cannot be given nothing is lost.
+pub fn start_writing(file: &std::fs::File, from: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let (Ok(from), Ok(bytes)) = (from.try_into(), bytes.try_into()) else { return };
+        // SAFETY: the call takes a file that is open and three numbers.
+        unsafe {
+            libc::sync_file_range(file.as_raw_fd(), from, bytes, libc::SYNC_FILE_RANGE_WRITE);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, from, bytes);
+}
+
 /// Asks the processor to have the cache line of an address at hand soon; any address will do.
 #[inline]
 pub fn prefetch(address: usize) {

@@ -5,10 +5,9 @@ use serde::Serialize;
 
 use super::block::Block;
 use super::cells::Leaves;
-use super::env::{DEAD_UNCOUNTED, META_MERGED, Store, Table, read_seq};
+use super::env::{META_MERGED, Store, Table, read_seq};
 use super::error::StoreError;
 use super::key::{Entry, Index, entries_of};
-use super::record;
 use super::snapshot::Snapshot;
 use super::sums::is_set_aside;
 use crate::nostr::Verifier;
@@ -51,6 +50,27 @@ const EXAMPLES_MAX: usize = 20;
 ///
 /// If the store cannot be read at all; what is wrong in it goes into the report.
 pub fn check(store: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, StoreError> {
+    let mut attempts_left = ATTEMPTS_MAX;
+    loop {
+        let began = store.env().info().last_txn_id;
+        let report = check_once(store, progress)?;
+        attempts_left -= 1;
+        // A merge of another process forgets records under our eyes.
+        let is_sure = report.is_whole() || store.env().info().last_txn_id == began;
+        if is_sure || attempts_left == 0 {
+            return Ok(report);
+        }
+        store.refresh()?;
+    }
+}
+
+/// How often a store is read again that changes while it is checked.
+const ATTEMPTS_MAX: u32 = 5;
+
+fn check_once(
+    store: &Store,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<CheckReport, StoreError> {
     let snapshot = store.snapshot()?;
     let mut check = Check {
         store,
@@ -61,7 +81,7 @@ pub fn check(store: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckR
         done: 0,
         rows: 0,
     };
-    check.rows = store.tables().events.len(snapshot.txn())?;
+    check.rows = snapshot.seq().0;
     for table in &store.tables().indexes {
         check.rows += table.len(snapshot.txn())?;
     }
@@ -94,12 +114,12 @@ impl Check<'_> {
     ) -> Result<(), StoreError> {
         let merged = read_seq(self.store.tables(), self.snapshot.txn(), META_MERGED)?;
         let mut entries: Vec<(usize, Entry)> = Vec::new();
-        for row in self.store.tables().events.iter(self.snapshot.txn())? {
+        let view = self.snapshot.view();
+        for seq in (1..=self.snapshot.seq().0).map(Seq) {
             self.tick(progress);
-            let (seq, value) = row?;
-            let seq = Seq(seq);
-            let event = match record::decode(value, seq) {
-                Ok(event) => event,
+            let event = match view.record(seq) {
+                Ok(Some(event)) => event,
+                Ok(None) => continue,
                 Err(error) => {
                     self.report.fault(|| error.to_string());
                     continue;
@@ -137,7 +157,7 @@ impl Check<'_> {
     /// Returns whether an event is dead and already out of totals and sums.
     fn is_uncounted(&self, seq: Seq) -> Result<bool, StoreError> {
         let row = self.store.tables().dead.get(self.snapshot.txn(), &seq.0.to_be_bytes())?;
-        Ok(row == Some(DEAD_UNCOUNTED))
+        Ok(row.is_some())
     }
 
     /// What the records have left of the fingerprints.

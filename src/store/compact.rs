@@ -1,8 +1,8 @@
-//! Compaction: the store rebuilt with full pages in a new file, checked, swapped in.
+//! Compaction: the store rebuilt with full pages in new files, checked, swapped in.
 //!
-//! It needs the store alone (LMDB users keep the old file mapped), which the lock of the folder
-//! proves. The new file is built beside the old one; the swap is one rename, so a crash leaves
-//! either the old store or the new one.
+//! It needs the store alone (its users keep the old files mapped), which the lock of the folder
+//! proves. The new files are built beside the old ones; the swap is one rename, that of the tables,
+//! which say what log they belong to. So a crash leaves either the old store or the new one.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,19 +12,26 @@ use serde::Serialize;
 
 use super::block::{Block, cut, pack};
 use super::check::check;
-use super::env::{DATA_FILE, LOCK_FILE, Store, StoreOptions, damaged};
+use super::env::{
+    DATA_FILE, LOCK_FILE, META_GENERATION, META_MERGED, META_TAIL, Store, StoreOptions, damaged,
+    tail_bytes,
+};
 use super::error::StoreError;
+use super::frame::{Frame, Tail};
+use super::info::size;
 use super::key::{Entry, Index};
+use super::log::Generation;
 use super::write::Writer;
+use crate::seq::Seq;
 
 /// What a compaction did.
 #[derive(Debug, Clone, Serialize)]
 pub struct CompactReport {
-    /// Living events, all of which are in the new file.
+    /// Living events, all of which are in the new files.
     pub events: u64,
-    /// Size of the data file before, in bytes.
+    /// Size of the files before, in bytes.
     pub before_bytes: u64,
-    /// Size of the data file after, in bytes.
+    /// Size of the files after, in bytes.
     pub after_bytes: u64,
 }
 
@@ -46,26 +53,50 @@ pub fn compact(
     let workshop = path.join("compact.tmp");
     let _ = fs::remove_dir_all(&workshop);
     let old = Store::open_locked(path, options, lock.try_clone().map_err(io)?)?;
-    let before_bytes = old.env().real_disk_size()?;
+    let generation = old.generation();
+    remove_others(path, generation)?;
+    let before_bytes = size(&old)?.file_bytes;
     let mut writer = Writer::new(old.clone());
     while writer.maintain(true)? {}
     drop(writer);
-    let new = Store::open(&workshop, &StoreOptions { salt: old.salt().0, ..options.clone() })?;
+    let next = Generation(generation.0.wrapping_add(1));
+    let options = StoreOptions { salt: old.salt().0, ..options.clone() };
+    let new = Store::create(&workshop, &options, next)?;
     copy(&old, &new, progress)?;
-    new.refresh()?;
+    new.recover()?;
     let report = check(&new, &mut |_, _| {})?;
     if let Some(example) = report.examples.first() {
         return Err(damaged(&format!("the compacted store ({example})")));
     }
     let events = new.snapshot()?.totals().map(|(_, count)| count).sum();
+    new.log().sync_all()?;
     new.env().force_sync()?;
-    let after_bytes = new.env().real_disk_size()?;
+    let after_bytes = size(&new)?.file_bytes;
     drop((old, new));
+    let sync = || File::open(path).and_then(|folder| folder.sync_all()).map_err(io);
+    fs::rename(next.log(&workshop), next.log(path)).map_err(io)?;
+    fs::rename(next.places(&workshop), next.places(path)).map_err(io)?;
+    sync()?;
+    // Its meta row names the log: from here on the new store is the store.
     fs::rename(workshop.join(DATA_FILE), path.join(DATA_FILE)).map_err(io)?;
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(io)?;
+    sync()?;
+    remove_others(path, next)?;
     fs::remove_dir_all(&workshop).map_err(io)?;
     drop(lock);
     Ok(CompactReport { events, before_bytes, after_bytes })
+}
+
+/// Removes logs that are not the store's: those before the last compaction, or of one cut off.
+fn remove_others(path: &Path, generation: Generation) -> Result<(), StoreError> {
+    let io = |source| StoreError::Io { path: path.to_owned(), source };
+    let ours = [generation.log(path), generation.places(path)];
+    for entry in fs::read_dir(path).map_err(io)? {
+        let file = entry.map_err(io)?.path();
+        if Generation::is_log(&file) && !ours.contains(&file) {
+            fs::remove_file(&file).map_err(io)?;
+        }
+    }
+    Ok(())
 }
 
 fn lock_alone(path: &Path) -> Result<File, StoreError> {
@@ -84,21 +115,26 @@ fn lock_alone(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// Copies all rows in key order, so that every page is filled.
+/// Copies all that is living, in order, so that every page is filled.
 fn copy(old: &Store, new: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
     let from = old.tables();
     let to = new.tables();
     let reading = old.env().read_txn()?;
-    let mut rows = from.events.len(&reading)?;
+    let last = old.last_seq();
+    let mut rows = last.0;
     for table in &from.indexes {
         rows += table.len(&reading)?;
     }
-    let mut done = 0;
+    let tail = copy_log(old, new, &mut |done| progress(done, rows))?;
     let mut txn = new.env().write_txn()?;
     for row in from.meta.iter(&reading)? {
         let (key, value) = row?;
-        to.meta.put(&mut txn, key, value).map_err(StoreError::of_write)?;
+        if key != META_GENERATION {
+            to.meta.put(&mut txn, key, value).map_err(StoreError::of_write)?;
+        }
     }
+    to.meta.put(&mut txn, META_MERGED, &last.0.to_be_bytes()).map_err(StoreError::of_write)?;
+    to.meta.put(&mut txn, META_TAIL, &tail_bytes(tail)).map_err(StoreError::of_write)?;
     for row in from.fingerprints.iter(&reading)? {
         let (key, value) = row?;
         to.fingerprints
@@ -109,29 +145,37 @@ fn copy(old: &Store, new: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<
         let (name, value) = row?;
         to.facts.put(&mut txn, name, value).map_err(StoreError::of_write)?;
     }
-    let mut pending = 0;
-    for row in from.events.iter(&reading)? {
-        let (key, value) = row?;
-        to.events
-            .put_with_flags(&mut txn, PutFlags::APPEND, &key, value)
-            .map_err(StoreError::of_write)?;
-        pending += value.len();
-        done += 1;
-        if pending > BYTES_PER_TRANSACTION {
-            txn.commit().map_err(StoreError::of_write)?;
-            txn = new.env().write_txn()?;
-            pending = 0;
-            progress(done, rows);
-        }
-    }
     txn.commit().map_err(StoreError::of_write)?;
+    let mut done = last.0;
     for index in Index::ALL {
         done = copy_index(old, new, index, done, &mut |done| progress(done, rows))?;
     }
     Ok(())
 }
 
-const BYTES_PER_TRANSACTION: usize = 64 << 20;
+/// Copies the living records; returns where the new log ends.
+fn copy_log(old: &Store, new: &Store, progress: &mut dyn FnMut(u64)) -> Result<Tail, StoreError> {
+    let snapshot = old.snapshot()?;
+    let view = snapshot.view();
+    let last = snapshot.seq();
+    let mut tail = new.layers().tail;
+    let mut frame = Frame::default();
+    frame.begin(Seq::ZERO);
+    for seq in (1..=last.0).map(Seq) {
+        if let Some(record) = view.bytes(seq)? {
+            frame.append(seq, record);
+        }
+        if frame.size() >= FRAME_BYTES || seq == last && !frame.is_empty() {
+            tail = new.log().append(&mut frame, tail, new.opening(), last)?;
+            frame.begin(Seq::ZERO);
+            progress(seq.0);
+        }
+    }
+    new.log().places().lengthen(last)?;
+    Ok(tail)
+}
+
+const FRAME_BYTES: usize = 4 << 20;
 const ENTRIES_PER_TRANSACTION: usize = 2_000_000;
 
 fn copy_index(

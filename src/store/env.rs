@@ -1,4 +1,4 @@
-//! The LMDB environment: opening, tables, the meta rows, the format version.
+//! The store's files: the log, the LMDB environment with its tables and meta rows, the format version.
 //!
 //! Layout, byte by byte: schema/FORMAT.md.
 
@@ -7,55 +7,49 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
-use heed::byteorder::NativeEndian;
-use heed::types::{Bytes, Str, U64};
-use heed::{
-    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, IntegerComparator, RoTxn, WithoutTls,
-};
+use heed::types::{Bytes, Str};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 use imbl::OrdMap;
 
 use super::error::StoreError;
 use super::extend::Extension;
+use super::frame::{Frame, Tail};
 use super::key::{Index, Salt};
-use super::nearby::Nearby;
-use super::overlay::{Collected, Layers};
-use super::record;
+use super::log::{Generation, Log, Room};
+use super::overlay::Layers;
 use super::snapshot::{Snapshot, View};
-use super::sums::Mark;
 use crate::seq::Seq;
 use crate::sys;
 
 /// The version of the layout that this program reads and writes (schema/FORMAT.md, "Versions").
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// What an acknowledged event has survived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Every batch is on disk before it is acknowledged: it survives a power cut.
     Sync,
-    /// The system writes when it likes: a batch survives a crash of the relay, not of the machine.
+    /// The system writes when it likes: a batch survives a crash of the relay, not of the machine,
+    /// which may take the last seconds with it.
     Lazy,
 }
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// Bytes of address space for the map; `None` follows the disk.
+    /// Bytes of address space for the maps; `None` takes what the system gives.
     pub map_bytes: Option<u64>,
     /// When a batch counts as written.
     pub durability: Durability,
-    /// Sixteen random bytes, used if the store is created.
+    /// Sixteen random bytes: the key of a new store, and what tells apart who writes to one.
     pub salt: [u8; 16],
 }
 
 pub(super) type Table = Database<'static, Bytes, Bytes>;
-/// The log of records. LMDB compares the native integers of its keys faster than bytes.
-pub(super) type Log = Database<'static, U64<NativeEndian>, Bytes, IntegerComparator>;
 
 /// The tables of the store.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tables {
-    pub(super) events: Log,
     pub(super) dead: Table,
     pub(super) meta: Database<'static, Str, Bytes>,
     pub(super) fingerprints: Table,
@@ -68,6 +62,8 @@ pub(super) struct Tables {
 pub(super) struct Writing {
     /// Whether a commit has failed, so that nothing more is written (I9).
     pub(super) is_poisoned: bool,
+    /// The frame of the next commit, empty; kept for its memory.
+    pub(super) frame: Frame,
     extension: Extension,
 }
 
@@ -81,15 +77,17 @@ pub struct Store {
 struct Inner {
     env: Env<WithoutTls>,
     tables: Tables,
+    log: Log,
     salt: Salt,
+    durability: Durability,
+    /// Tells the frames of this opening from those of others.
+    opening: u32,
     layers: ArcSwap<Layers>,
-    nearby: Nearby,
     /// Held by the one who may write (I1).
     writer: Mutex<Writing>,
-    /// The data file.
-    file: File,
     page_bytes: usize,
     path: PathBuf,
+    generation: Generation,
     /// Shared lock on the folder for as long as the store is open; `compact` takes it alone.
     _lock: File,
 }
@@ -110,52 +108,74 @@ impl Store {
         options: &StoreOptions,
         lock: File,
     ) -> Result<Store, StoreError> {
+        Store::open_or_create(path, options, lock, Generation(1))
+    }
+
+    /// Creates the store in a folder, with a log of this generation.
+    pub(super) fn create(
+        path: &Path,
+        options: &StoreOptions,
+        generation: Generation,
+    ) -> Result<Store, StoreError> {
+        let lock = lock_folder(path)?;
+        Store::open_or_create(path, options, lock, generation)
+    }
+
+    fn open_or_create(
+        path: &Path,
+        options: &StoreOptions,
+        lock: File,
+        first: Generation,
+    ) -> Result<Store, StoreError> {
         let io = |source| StoreError::Io { path: path.to_owned(), source };
-        let env = open_env(path, options)?;
+        let room = Rooms::of(options);
+        let env = open_env(path, room.tables)?;
         env.clear_stale_readers()?;
         let tables = open_tables(&env, path)?;
-        let salt = open_meta(&env, &tables, path, options)?;
+        let (salt, generation) = open_meta(&env, &tables, path, (options, first))?;
         let page_bytes = env.unnamed_database_stat().page_size as usize;
-        let file = File::options().write(true).open(path.join(DATA_FILE)).map_err(io)?;
+        let [a, b, c, d, ..] = options.salt;
         let store = Store {
             inner: Arc::new(Inner {
                 env,
                 tables,
+                log: Log::open(path, generation, room.log)?,
                 salt,
+                durability: options.durability,
+                opening: u32::from_le_bytes([a, b, c, d]),
                 layers: ArcSwap::default(),
-                nearby: Nearby::new(),
                 writer: Mutex::default(),
-                file,
                 page_bytes,
                 path: path.canonicalize().map_err(io)?,
+                generation,
                 _lock: lock,
             }),
         };
-        store.refresh()?;
+        store.recover()?;
         Ok(store)
     }
 
-    /// Returns a store on the same file that shares nothing of ours, as another process would.
+    /// Returns a store on the same files that shares nothing of ours, as another process would.
     #[cfg(test)]
     pub(super) fn twin(&self) -> Result<Store, StoreError> {
+        let ours = &self.inner;
+        let room = Rooms::of_bytes(256 << 20).log;
         let inner = Inner {
-            env: self.inner.env.clone(),
-            tables: self.inner.tables,
-            salt: self.inner.salt,
+            env: ours.env.clone(),
+            tables: ours.tables,
+            log: Log::open(&ours.path, ours.generation, room)?,
+            salt: ours.salt,
+            durability: ours.durability,
+            opening: ours.opening.wrapping_add(1),
             layers: ArcSwap::default(),
-            nearby: Nearby::new(),
             writer: Mutex::default(),
-            file: self
-                .inner
-                .file
-                .try_clone()
-                .map_err(|source| StoreError::Io { path: self.inner.path.clone(), source })?,
-            page_bytes: self.inner.page_bytes,
-            path: self.inner.path.clone(),
-            _lock: lock_folder(&self.inner.path)?,
+            page_bytes: ours.page_bytes,
+            path: ours.path.clone(),
+            generation: ours.generation,
+            _lock: lock_folder(&ours.path)?,
         };
         let store = Store { inner: Arc::new(inner) };
-        store.refresh()?;
+        store.recover()?;
         Ok(store)
     }
 
@@ -183,7 +203,9 @@ impl Store {
     ///
     /// If the log cannot be read.
     pub fn refresh(&self) -> Result<Seq, StoreError> {
-        if self.inner.env.info().last_txn_id != self.inner.layers.load().transaction {
+        let layers = self.inner.layers.load();
+        let has_merged = self.inner.env.info().last_txn_id != layers.transaction;
+        if has_merged || self.log().goes_on(layers.tail) {
             let _writing = self.writing();
             let txn = self.inner.env.read_txn()?;
             self.catch_up(&txn, txn.id())?;
@@ -205,8 +227,21 @@ impl Store {
         &self.inner.tables
     }
 
-    pub(super) fn nearby(&self) -> &Nearby {
-        &self.inner.nearby
+    pub(super) fn log(&self) -> &Log {
+        &self.inner.log
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        self.inner.generation
+    }
+
+    pub(super) fn durability(&self) -> Durability {
+        self.inner.durability
+    }
+
+    /// Returns the number that this opening of the store puts into its frames.
+    pub(super) fn opening(&self) -> u32 {
+        self.inner.opening
     }
 
     pub(super) fn env(&self) -> &Env<WithoutTls> {
@@ -241,72 +276,16 @@ impl Store {
         })
     }
 
-    /// Lengthens the data file for a transaction that has just begun and may need `pages`.
-    pub(super) fn extend(&self, writing: &mut Writing, pages: u64) -> Result<(), StoreError> {
-        let info = self.inner.env.info();
-        let last = info.last_page_number as u64;
-        let room = (info.map_size / self.inner.page_bytes) as u64 - last;
-        let pages = (pages + PAGES_MORE).min(room.saturating_sub(1));
-        writing.extension.reach(&self.inner.file, last, pages, self.inner.page_bytes)
-    }
-
-    /// Brings the layers up to what `txn` sees, which is the state after transaction `id`.
+    /// Lengthens the log's file for commits that follow a tail, unless there is room already.
     ///
-    /// The caller holds [`Store::writing`].
-    pub(super) fn catch_up(&self, txn: &RoTxn<'_>, id: usize) -> Result<(), StoreError> {
-        let old = self.layers();
-        if old.transaction == id {
-            return Ok(());
-        }
-        let merged = read_seq(self.tables(), txn, META_MERGED)?;
-        if old.transaction == 0 || old.merged != merged {
-            return self.rebuild(txn, id);
-        }
-        self.apply_log(txn, id, Layers::clone(&old))
-    }
-
-    /// Builds the layers anew from what `txn` sees, which is the state after transaction `id`: of a
-    /// write transaction, the one before it, because it may yet be aborted.
-    ///
-    /// The caller holds [`Store::writing`].
-    pub(super) fn rebuild(&self, txn: &RoTxn<'_>, id: usize) -> Result<(), StoreError> {
-        let merged = read_seq(self.tables(), txn, META_MERGED)?;
-        let totals = read_totals(self.tables(), txn)?;
-        self.apply_log(txn, id, Layers { totals, merged, last: merged, ..Layers::default() })
-    }
-
-    /// Adds the dead and the log behind `layers.last` to the layers and publishes them.
-    fn apply_log(&self, txn: &RoTxn<'_>, id: usize, mut layers: Layers) -> Result<(), StoreError> {
-        let tables = self.tables();
-        for row in tables.dead.iter(txn)? {
-            let (key, value) = row?;
-            let seq = seq_of(key)?;
-            if seq > layers.last || value == DEAD_UNCOUNTED {
-                layers.dead.insert(seq.0);
-            } else if !layers.is_dead(seq) {
-                let event = record::dead_at(tables, txn, seq)?;
-                layers.bury(seq, event.kind.0, Mark::of(&event, seq));
-            }
-        }
-        let mut collected = Collected::default();
-        let mut dead = Vec::new();
-        for row in tables.events.range(txn, &(layers.last.0 + 1..))? {
-            let (seq, value) = row?;
-            let seq = Seq(seq);
-            let event = record::decode(value, seq)?;
-            collected.add(&self.inner.salt, &event, seq);
-            if layers.is_dead(seq) {
-                dead.extend(Mark::of(&event, seq));
-            } else {
-                layers.count_in(event.kind.0, 1);
-            }
-            layers.last = seq;
-        }
-        layers.young.add(&mut collected);
-        layers.young.remove(&mut dead);
-        layers.last = layers.last.max(read_seq(tables, txn, META_LAST)?);
-        layers.transaction = id;
-        self.publish(layers);
+    /// The caller holds LMDB's write lock.
+    pub(super) fn extend_log(&self, writing: &mut Writing, tail: Tail) -> Result<(), StoreError> {
+        let file = self.log().file();
+        let page = self.inner.page_bytes;
+        let last = tail.at * 8 / page as u64;
+        let room = (file.room() / page as u64).saturating_sub(last + 1);
+        writing.extension.reach(file.file(), last, PAGES_MORE.min(room), page)?;
+        file.notice_length();
         Ok(())
     }
 
@@ -318,22 +297,23 @@ impl Store {
 
 /// The seq up to which the blocks are complete.
 pub(super) const META_MERGED: &str = "merged";
-/// The newest seq at the last merge; seqs are never given twice even if the newest event is gone.
-pub(super) const META_LAST: &str = "last";
-/// Living events by kind at the last merge.
+/// Where the log ended then, and the checksum of the frame before.
+pub(super) const META_TAIL: &str = "tail";
+/// Living events by kind then, and the bytes of the log that their records take.
 pub(super) const META_TOTALS: &str = "totals";
-/// Pages by which the file is lengthened beyond what is needed at once.
+pub(super) const META_BYTES: &str = "bytes";
+/// Pages by which the log's file is lengthened at once.
 const PAGES_MORE: u64 = 64;
-/// The value in `dead` of an event that totals and sums no longer count.
-pub(super) const DEAD_UNCOUNTED: &[u8] = &[1];
 const META_FORMAT: &str = "format";
 const META_SALT: &str = "salt";
+/// Which files the log is.
+pub(super) const META_GENERATION: &str = "generation";
 
 pub(super) fn read_seq(tables: &Tables, txn: &RoTxn<'_>, name: &str) -> Result<Seq, StoreError> {
     tables.meta.get(txn, name)?.map_or(Ok(Seq::ZERO), seq_of)
 }
 
-/// Reads the seq of a key of `events` or `dead`.
+/// Reads the seq of a key of `dead`.
 pub(super) fn seq_of(bytes: &[u8]) -> Result<Seq, StoreError> {
     let bytes = bytes.try_into().map_err(|_| damaged("a seq"))?;
     let seq = Seq(u64::from_be_bytes(bytes));
@@ -344,7 +324,29 @@ pub(super) fn damaged(what: &str) -> StoreError {
     StoreError::Damaged { what: what.to_owned() }
 }
 
-fn read_totals(tables: &Tables, txn: &RoTxn<'_>) -> Result<OrdMap<u16, u64>, StoreError> {
+pub(super) fn read_tail(tables: &Tables, txn: &RoTxn<'_>) -> Result<Tail, StoreError> {
+    let words = tables.meta.get(txn, META_TAIL)?.unwrap_or_default().as_chunks::<8>();
+    let ([at, chain], []) = words else { return Err(damaged("the log's tail")) };
+    Ok(Tail { at: u64::from_be_bytes(*at), chain: u64::from_be_bytes(*chain) })
+}
+
+/// Writes a tail as it stands in `meta`.
+pub(super) fn tail_bytes(tail: Tail) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&tail.at.to_be_bytes());
+    bytes[8..].copy_from_slice(&tail.chain.to_be_bytes());
+    bytes
+}
+
+pub(super) fn read_count(tables: &Tables, txn: &RoTxn<'_>, name: &str) -> Result<u64, StoreError> {
+    let bytes = tables.meta.get(txn, name)?.unwrap_or(&[0; 8]);
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged("a number of the store"))
+}
+
+pub(super) fn read_totals(
+    tables: &Tables,
+    txn: &RoTxn<'_>,
+) -> Result<OrdMap<u16, u64>, StoreError> {
     let bytes = tables.meta.get(txn, META_TOTALS)?.unwrap_or_default();
     let (rows, rest) = bytes.as_chunks::<10>();
     if !rest.is_empty() {
@@ -388,35 +390,36 @@ pub(super) const LOCK_FILE: &str = "store.lock";
 /// LMDB's data file.
 pub(super) const DATA_FILE: &str = "data.mdb";
 
-fn open_env(path: &Path, options: &StoreOptions) -> Result<Env<WithoutTls>, StoreError> {
-    let mut flags = EnvFlags::empty();
-    if options.durability == Durability::Lazy {
-        flags |= EnvFlags::NO_SYNC;
-    }
+fn open_env(path: &Path, map_bytes: u64) -> Result<Env<WithoutTls>, StoreError> {
     // The pages of a scan are rarely neighbours in the file.
-    flags |= EnvFlags::NO_READ_AHEAD;
-    let mut map_bytes = options.map_bytes.unwrap_or_else(map_bytes_possible).max(MAP_BYTES_MIN);
-    loop {
-        let mut open = EnvOpenOptions::new().read_txn_without_tls();
-        open.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX) & !0xf_ffff)
-            .max_dbs(16)
-            .max_readers(256);
-        // SAFETY: the map is only changed through LMDB, whose lock file is on the same local
-        // file system; NO_SYNC gives up durability, not the integrity of the map; the folder's
-        // lock keeps `compact` from replacing the file under us. Two environments of one process
-        // are refused by heed itself.
-        let result = unsafe { open.flags(flags).open(path) };
-        match result {
-            Ok(env) => return Ok(env),
-            Err(heed::Error::Io(error))
-                if error.kind() == std::io::ErrorKind::OutOfMemory
-                    && options.map_bytes.is_none()
-                    && map_bytes / 2 >= MAP_BYTES_MIN =>
-            {
-                map_bytes /= 2;
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let flags = EnvFlags::NO_READ_AHEAD;
+    let mut open = EnvOpenOptions::new().read_txn_without_tls();
+    open.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX) & !0xf_ffff)
+        .max_dbs(16)
+        .max_readers(256);
+    // SAFETY: the map is only changed through LMDB, whose lock file is on the same local
+    // file system; the folder's lock keeps `compact` from replacing the file under us. Two
+    // environments of one process are refused by heed itself.
+    Ok(unsafe { open.flags(flags).open(path) }?)
+}
+
+/// How the address space is divided.
+#[derive(Debug, Clone, Copy)]
+struct Rooms {
+    tables: u64,
+    log: Room,
+}
+
+impl Rooms {
+    fn of(options: &StoreOptions) -> Rooms {
+        Rooms::of_bytes(options.map_bytes.unwrap_or_else(map_bytes_possible))
+    }
+
+    /// A record takes some three times as much as its entries, or more, and its place at most a
+    /// twentieth.
+    fn of_bytes(bytes: u64) -> Rooms {
+        let part = bytes.max(MAP_BYTES_MIN) / 16;
+        Rooms { tables: part * 5, log: Room { log: part * 10, places: part } }
     }
 }
 
@@ -455,11 +458,6 @@ fn open_tables(env: &Env<WithoutTls>, path: &Path) -> Result<Tables, StoreError>
             *slot = Some(open.create_database::<Bytes, Bytes>(txn, names.next())?);
         }
         let opened = (
-            open.database_options()
-                .types::<U64<NativeEndian>, Bytes>()
-                .key_comparator::<IntegerComparator>()
-                .name("events")
-                .create(txn)?,
             open.create_database::<Bytes, Bytes>(txn, Some("dead"))?,
             open.create_database::<Str, Bytes>(txn, Some("meta"))?,
             open.create_database::<Bytes, Bytes>(txn, Some("fingerprints"))?,
@@ -468,9 +466,9 @@ fn open_tables(env: &Env<WithoutTls>, path: &Path) -> Result<Tables, StoreError>
         );
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(opened))
     })?;
-    let (events, dead, meta, fingerprints, facts, indexes) = opened.unwrap_commit();
+    let (dead, meta, fingerprints, facts, indexes) = opened.unwrap_commit();
     let indexes = indexes.map(|table| table.expect("every index was created"));
-    Ok(Tables { events, dead, meta, fingerprints, facts, indexes })
+    Ok(Tables { dead, meta, fingerprints, facts, indexes })
 }
 
 /// Returns whether the file has our table of meta rows.
@@ -482,20 +480,27 @@ fn has_meta(env: &Env<WithoutTls>) -> Result<bool, StoreError> {
     Ok(found.unwrap_commit().is_some())
 }
 
-/// Checks the format and returns the salt; writes both into a new store.
+/// Checks the format and returns the salt and which files the log is; makes a store if there is none.
 fn open_meta(
     env: &Env<WithoutTls>,
     tables: &Tables,
     path: &Path,
-    options: &StoreOptions,
-) -> Result<Salt, StoreError> {
+    (options, generation): (&StoreOptions, Generation),
+) -> Result<(Salt, Generation), StoreError> {
     let mut txn = env.write_txn()?;
-    match tables.meta.get(&txn, META_FORMAT)? {
-        None if tables.events.is_empty(&txn)? => {
-            tables.meta.put(&mut txn, META_FORMAT, &FORMAT.to_be_bytes())?;
-            tables.meta.put(&mut txn, META_SALT, &options.salt)?;
+    let meta = &tables.meta;
+    match meta.get(&txn, META_FORMAT)? {
+        None if meta.is_empty(&txn)? => {
+            let [chain, _] = options.salt.as_chunks().0 else {
+                unreachable!("16 bytes are two words")
+            };
+            let tail = Log::create(path, generation, u64::from_le_bytes(*chain))?;
+            meta.put(&mut txn, META_FORMAT, &FORMAT.to_be_bytes())?;
+            meta.put(&mut txn, META_SALT, &options.salt)?;
+            meta.put(&mut txn, META_GENERATION, &generation.0.to_be_bytes())?;
+            meta.put(&mut txn, META_TAIL, &tail_bytes(tail))?;
             txn.commit()?;
-            Ok(Salt(options.salt))
+            Ok((Salt(options.salt), generation))
         }
         None => Err(StoreError::Foreign { path: path.to_owned() }),
         Some(bytes) => {
@@ -504,8 +509,14 @@ fn open_meta(
             if found != FORMAT {
                 return Err(StoreError::Format { path: path.to_owned(), expected: FORMAT, found });
             }
-            let salt = tables.meta.get(&txn, META_SALT)?.unwrap_or_default();
-            salt.try_into().map(Salt).map_err(|_| damaged("the salt"))
+            let salt = meta.get(&txn, META_SALT)?.unwrap_or_default();
+            let salt = salt.try_into().map(Salt).map_err(|_| damaged("the salt"))?;
+            let generation = meta.get(&txn, META_GENERATION)?.unwrap_or_default();
+            let generation = generation
+                .try_into()
+                .map(|bytes| Generation(u32::from_be_bytes(bytes)))
+                .map_err(|_| damaged("the log's generation"))?;
+            Ok((salt, generation))
         }
     }
 }

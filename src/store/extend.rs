@@ -1,9 +1,9 @@
-//! Lengthening the data file page by page, ahead of LMDB.
+//! Lengthening the log's file page by page, ahead of the commits.
 //!
-//! LMDB writes neighbouring pages at once, and the kernel caches what one call writes beyond the
-//! end of a file in folios as large as the call. Whoever changes one page of such a folio later is
-//! accounted the whole of it as written, up to a megabyte for the smallest commit. So the file is
-//! lengthened here first, one page a call: what LMDB then writes lands in single pages.
+//! A commit that lengthens the file makes the disk write down the new length too, and the kernel
+//! caches what one call writes beyond the end in folios as large as the call: who adds to one later
+//! is accounted the whole of it as written, up to a megabyte for the smallest commit. So the file is
+//! lengthened here first, one page a call: what is then committed lands in single pages.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -20,8 +20,7 @@ pub(super) struct Extension {
 impl Extension {
     /// Makes sure that the next `count` pages after `last` are in the file.
     ///
-    /// The caller holds LMDB's write lock, and nothing was written in its transaction yet: nobody
-    /// uses the pages after the last one then.
+    /// The caller holds LMDB's write lock: nobody uses the pages after the last one then.
     ///
     /// # Errors
     ///

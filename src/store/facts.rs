@@ -44,9 +44,8 @@ impl Writer {
             assert!((1..=NAME_BYTES_MAX).contains(&name.len()), "a fact has a name that fits");
         }
         let facts = self.store().tables().facts;
-        // Each may need a page of its own, and so may what lies above it.
-        let pages = 2 * changes.len() as u64;
-        self.transact(pages, |txn, layers| {
+        self.transact(|change| {
+            let txn = change.tables();
             for FactChange { name, value } in changes {
                 match value {
                     Some(value) => facts.put(txn, name, value).map_err(StoreError::of_write)?,
@@ -55,7 +54,6 @@ impl Writer {
                     }
                 }
             }
-            layers.changes += 1;
             Ok(())
         })
     }

@@ -14,10 +14,10 @@ use heed::RoTxn;
 use super::block::Block;
 use super::env::{Store, Table, damaged};
 use super::error::StoreError;
+use super::frame::Tail;
 use super::key::{Entry, Index, Range, Salt};
 use super::overlay::Layers;
 use super::prepared::{Draft, Prepared};
-use super::record;
 use super::snapshot::View;
 use super::vanish::{recipients, requests};
 use crate::nostr::{EventId, EventRef, Kind, KindClass, PublicKey, Value};
@@ -80,48 +80,41 @@ pub(super) struct Recent {
     /// Requests to vanish by who made them, as far as the blocks do not know yet; they may know
     /// some.
     vanished: Names,
-    /// The LMDB transaction that the names belong to.
-    transaction: usize,
-    /// The names are those of the events behind the merge mark `merged`, up to `last`.
+    /// The names are those of the events behind the merge mark `merged`, up to `last`, where the log
+    /// ended at `tail`.
     merged: Seq,
     last: Seq,
+    tail: Tail,
 }
 
 impl Recent {
     /// Makes the names those of the layers, if another process has changed the layers.
-    pub(super) fn follow(
-        &mut self,
-        store: &Store,
-        txn: &RoTxn<'_>,
-        layers: &Layers,
-    ) -> Result<(), StoreError> {
-        if self.transaction == layers.transaction {
+    pub(super) fn follow(&mut self, view: &View<'_>) -> Result<(), StoreError> {
+        let layers = view.layers;
+        if self.merged == layers.merged && self.tail == layers.tail {
             return Ok(());
         }
-        if self.transaction == 0 || self.merged != layers.merged {
+        if self.tail == Tail::default() || self.merged != layers.merged {
             *self = Recent { merged: layers.merged, last: layers.merged, ..Recent::default() };
         }
         let mut names = Vec::new();
-        // By rows: the last number of a damaged store may be too high to be counted up to.
-        for row in store.tables().events.range(txn, &(self.last.0 + 1..=layers.last.0))? {
-            let (seq, value) = row?;
-            let seq = Seq(seq);
-            let event = record::decode(value, seq)?;
+        for seq in (self.last.0 + 1..=layers.last.0).map(Seq) {
+            let Some(event) = view.record(seq)? else { continue };
             names.clear();
-            names_of(store.salt(), &event, &mut |name| names.push(name));
+            names_of(view.salt(), &event, &mut |name| names.push(name));
             self.remember(&names, seq, layers);
             if event.kind == Kind::VANISH {
                 self.remember_request(event.pubkey, seq);
             }
         }
         self.last = layers.last;
-        self.transaction = layers.transaction;
+        self.tail = layers.tail;
         Ok(())
     }
 
-    /// Notes that our own commit made this transaction.
-    pub(super) fn committed(&mut self, transaction: usize) {
-        self.transaction = transaction;
+    /// Notes that the log ends here after our own commit.
+    pub(super) fn committed(&mut self, tail: Tail) {
+        self.tail = tail;
     }
 
     /// Forgets everything, so that the next batch reads it anew.
@@ -135,9 +128,10 @@ impl Recent {
         self.frozen.append(young);
     }
 
-    /// Follows the layers when a merge is over.
-    pub(super) fn thaw(&mut self) {
+    /// Follows the layers when a merge has moved the mark.
+    pub(super) fn thaw(&mut self, merged: Seq) {
         self.frozen = Names::default();
+        self.merged = merged;
     }
 
     /// Returns whether what becomes of an event may depend on a recent event.
@@ -264,12 +258,8 @@ impl<'k> Known<'k> {
 }
 
 /// Returns for each event of a batch whether what becomes of it may depend on the blocks.
-pub(super) fn concern_blocks(
-    store: &Store,
-    txn: &RoTxn<'_>,
-    layers: &Layers,
-    batch: &[Prepared],
-) -> Result<Vec<bool>, StoreError> {
+pub(super) fn concern_blocks(view: &View<'_>, batch: &[Prepared]) -> Result<Vec<bool>, StoreError> {
+    let View { store, txn, layers, .. } = *view;
     let mut concerned = vec![false; batch.iter().map(Prepared::len).sum()];
     if layers.merged == Seq::ZERO {
         return Ok(concerned);

@@ -29,13 +29,15 @@ pub struct StoreInfo {
     pub unmerged: u64,
     /// Replaced, deleted or expired events that are not yet removed.
     pub dead: u64,
-    /// Size of the data file in bytes.
+    /// Size of the files in bytes.
     pub file_bytes: u64,
-    /// Bytes of pages in use.
+    /// Bytes in use.
     pub used_bytes: u64,
-    /// Bytes of free pages, which later commits reuse.
+    /// Bytes of free pages and of room made ahead, which later commits fill.
     pub free_bytes: u64,
-    /// Address space of the map in bytes.
+    /// Bytes of the log that no living event has, which a compaction gives back.
+    pub dead_bytes: u64,
+    /// Address space of the maps in bytes.
     pub map_bytes: u64,
     /// The tables.
     pub tables: Vec<TableInfo>,
@@ -57,7 +59,7 @@ pub struct TableInfo {
 pub struct Living {
     /// Living events.
     pub events: u64,
-    /// The bytes of pages in use, without the part of the dead, which later merges free.
+    /// The bytes in use, without the part of the dead.
     pub bytes: u64,
 }
 
@@ -68,11 +70,12 @@ pub struct Living {
 /// If the store cannot be read.
 pub fn living(store: &Store) -> Result<Living, StoreError> {
     let snapshot = store.snapshot()?;
-    let used: u64 = table_sizes(store, &snapshot)?.iter().map(|table| table.bytes).sum();
+    let tables: u64 = table_sizes(store, &snapshot)?.iter().map(|table| table.bytes).sum();
     let events = snapshot.totals().map(|(_, count)| count).sum::<u64>();
     let all = u128::from(events) + snapshot.layers().dead.len() as u128;
-    let bytes = u128::from(used) * u128::from(events) / all.max(1);
-    Ok(Living { events, bytes: u64::try_from(bytes).unwrap_or(u64::MAX) })
+    let bytes = u128::from(tables) * u128::from(events) / all.max(1);
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+    Ok(Living { events, bytes: bytes.saturating_add(snapshot.layers().record_bytes) })
 }
 
 /// What a store takes, cheaply found out.
@@ -86,13 +89,15 @@ pub struct StoreSize {
     pub unmerged: u64,
     /// Replaced, deleted or expired events that are not yet removed.
     pub dead: u64,
-    /// Size of the data file in bytes.
+    /// Size of the files in bytes.
     pub file_bytes: u64,
-    /// Bytes of pages in use.
+    /// Bytes in use.
     pub used_bytes: u64,
-    /// Bytes of free pages, which later commits reuse.
+    /// Bytes of free pages and of room made ahead, which later commits fill.
     pub free_bytes: u64,
-    /// Address space of the map in bytes.
+    /// Bytes of the log that no living event has, which a compaction gives back.
+    pub dead_bytes: u64,
+    /// Address space of the maps in bytes.
     pub map_bytes: u64,
 }
 
@@ -113,8 +118,12 @@ pub fn size(store: &Store) -> Result<StoreSize, StoreError> {
 /// If the store cannot be read.
 pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
     let snapshot = store.snapshot()?;
-    let tables = table_sizes(store, &snapshot)?;
+    let mut tables = table_sizes(store, &snapshot)?;
     let size = size_of(store, &snapshot, &tables)?;
+    let (log, places) = log_sizes(&snapshot);
+    let rows = size.events + size.dead;
+    tables.insert(0, TableInfo { name: "log", rows, bytes: log });
+    tables.insert(1, TableInfo { name: "places", rows, bytes: places });
     Ok(StoreInfo {
         format: FORMAT,
         events: size.events,
@@ -128,6 +137,7 @@ pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
         file_bytes: size.file_bytes,
         used_bytes: size.used_bytes,
         free_bytes: size.free_bytes,
+        dead_bytes: size.dead_bytes,
         map_bytes: size.map_bytes,
         tables,
     })
@@ -140,19 +150,27 @@ fn size_of(
 ) -> Result<StoreSize, StoreError> {
     let page = store.page_bytes() as u64;
     // Two pages of LMDB's own, and the root of the unnamed table.
-    let used = tables.iter().map(|table| table.bytes).sum::<u64>() + 3 * page;
+    let tables = tables.iter().map(|table| table.bytes).sum::<u64>() + 3 * page;
     let environment = store.env().info();
     let allocated = (environment.last_page_number as u64 + 1) * page;
+    let (log, places) = log_sizes(snapshot);
+    let files = store.log().file().len() + store.log().places().len();
     Ok(StoreSize {
-        events: snapshot.totals().fold(0, |sum, (_, count)| sum.saturating_add(count)),
+        events: snapshot.totals().map(|(_, count)| count).sum(),
         last_seq: snapshot.seq().0,
         unmerged: snapshot.unmerged(),
         dead: snapshot.layers().dead.len() as u64,
-        file_bytes: store.env().real_disk_size()?,
-        used_bytes: used,
-        free_bytes: allocated.saturating_sub(used),
-        map_bytes: environment.map_size as u64,
+        file_bytes: store.env().real_disk_size()? + files,
+        used_bytes: tables + log + places,
+        free_bytes: (allocated + files).saturating_sub(tables + log + places),
+        dead_bytes: (log + places).saturating_sub(snapshot.layers().record_bytes),
+        map_bytes: environment.map_size as u64 + store.log().room(),
     })
+}
+
+/// Returns the bytes of the log and of the places.
+fn log_sizes(snapshot: &Snapshot<'_>) -> (u64, u64) {
+    (snapshot.layers().tail.at * 8, (snapshot.seq().0 + 1) * 8)
 }
 
 fn table_sizes(store: &Store, snapshot: &Snapshot<'_>) -> Result<Vec<TableInfo>, StoreError> {
@@ -162,7 +180,6 @@ fn table_sizes(store: &Store, snapshot: &Snapshot<'_>) -> Result<Vec<TableInfo>,
         TableInfo { name, rows: stat.entries as u64, bytes: pages as u64 * page }
     };
     let mut sizes = vec![
-        size("events", tables.events.stat(txn)?),
         size("dead", tables.dead.stat(txn)?),
         size("meta", tables.meta.stat(txn)?),
         size("fingerprints", tables.fingerprints.stat(txn)?),

@@ -5,7 +5,7 @@
 //! transaction of bounded size, so that commits go on in between. Steps are idempotent (an entry
 //! names its event, so adding or removing it twice is the same as once), so after a crash the
 //! merge simply starts over: the merge mark moves only when all entries are in place. Then the
-//! records of the dead are removed, in small steps too.
+//! places of the dead are forgotten, in small steps too.
 
 use std::sync::Arc;
 
@@ -13,13 +13,15 @@ use heed::{PutFlags, RoTxn, RwTxn};
 
 use super::block::{Block, cut, pack};
 use super::cells::Update;
+use super::change::Change;
 use super::env::{
-    DEAD_UNCOUNTED, META_LAST, META_MERGED, META_TOTALS, Store, Table, damaged, totals_bytes,
+    META_BYTES, META_MERGED, META_TAIL, META_TOTALS, Store, Table, damaged, tail_bytes,
+    totals_bytes,
 };
 use super::error::StoreError;
+use super::frame::Tail;
 use super::key::{Entry, Index, entries_of};
 use super::overlay::{Layers, Overlay};
-use super::write::freeze;
 use crate::seq::Seq;
 
 /// A merge under way.
@@ -31,7 +33,9 @@ pub(super) struct Merge {
     /// Their entries by index, sorted.
     removals: [Vec<Entry>; Index::ALL.len()],
     totals: Vec<u8>,
+    record_bytes: u64,
     last: Seq,
+    tail: Tail,
     /// Where the next step starts; beyond the indexes, the mark has moved.
     index: usize,
     from: Entry,
@@ -74,7 +78,9 @@ impl Merge {
             dead: current.dead.iter().copied().collect(),
             removals,
             totals: totals_bytes(&current.totals),
+            record_bytes: current.record_bytes,
             last: current.last,
+            tail: current.tail,
             index: 0,
             from: Entry::MIN,
         };
@@ -83,29 +89,27 @@ impl Merge {
         Ok(Some(merge))
     }
 
-    /// Does the next step; returns whether the merge is over.
-    pub(super) fn step(
-        &mut self,
-        store: &Store,
-        txn: &mut RwTxn<'_>,
-        layers: &mut Layers,
-    ) -> Result<bool, StoreError> {
+    /// Does the next step.
+    pub(super) fn step(&mut self, change: &mut Change<'_>) -> Result<Step, StoreError> {
         if self.index > Index::ALL.len() {
-            return self.remove_dead(store, txn, layers);
+            return self.forget_dead(change);
         }
-        let is_ours = layers.frozen.as_ref().is_some_and(|now| Arc::ptr_eq(now, &self.frozen));
+        let is_ours =
+            change.layers.frozen.as_ref().is_some_and(|now| Arc::ptr_eq(now, &self.frozen));
         if !is_ours {
             // Another process has merged meanwhile, and the layers were built anew.
-            return Ok(true);
+            return Ok(Step::Over);
         }
-        layers.changes += 1;
+        let store = change.store;
         let mut blocks_left = BLOCKS_PER_STEP;
         while self.index < Index::ALL.len() {
             let index = Index::ALL[self.index];
             let table = store.tables().indexes[self.index];
             let mut weave = Weave { table, width: index.width(), bytes: store.block_bytes() };
             let window = self.window(index);
-            match weave.run(txn, window.adds, window.removals, &mut blocks_left)?.or(window.end) {
+            let woven =
+                weave.run(change.tables(), window.adds, window.removals, &mut blocks_left)?;
+            match woven.or(window.end) {
                 Some(from) => self.from = from,
                 None => {
                     self.index += 1;
@@ -113,12 +117,12 @@ impl Merge {
                 }
             }
             if blocks_left == 0 {
-                return Ok(false);
+                return Ok(Step::More);
             }
         }
-        self.move_mark(store, txn, layers)?;
+        self.move_mark(change)?;
         self.index += 1;
-        Ok(self.dead.is_empty())
+        Ok(Step::Moved(self.last))
     }
 
     /// Returns what is next to be added to and removed from an index. What died since the merge
@@ -135,51 +139,71 @@ impl Merge {
     }
 
     /// Moves the merge mark and brings totals and fingerprints up to it.
-    fn move_mark(
-        &self,
-        store: &Store,
-        txn: &mut RwTxn<'_>,
-        layers: &mut Layers,
-    ) -> Result<(), StoreError> {
+    fn move_mark(&self, change: &mut Change<'_>) -> Result<(), StoreError> {
+        let store = change.store;
         let tables = store.tables();
-        let base = Layers { dead: layers.dead.clone(), last: self.last, ..Layers::default() };
-        let died_since = layers.young.removed();
+        let base =
+            Layers { dead: change.layers.dead.clone(), last: self.last, ..Layers::default() };
+        // The part of this merge that reads the layers comes first.
+        let young = std::mem::take(&mut change.layers.young);
         let frozen = &*self.frozen;
-        Update { store, frozen, base: &base, died_since }.run(txn)?;
+        let update = Update { store, frozen, base: &base, died_since: young.removed() };
+        let txn = change.tables();
+        update.run(txn)?;
+        // The places of those that the last merge removed are on the disk with this sync.
+        store.log().sync_all()?;
+        tables.dead.clear(txn).map_err(StoreError::of_write)?;
         for seq in &self.dead {
             // From here on they are in no entry, total or sum; only their records are left.
-            let put = tables.dead.put(txn, &seq.to_be_bytes(), DEAD_UNCOUNTED);
-            put.map_err(StoreError::of_write)?;
+            tables
+                .dead
+                .put_with_flags(txn, PutFlags::APPEND, &seq.to_be_bytes(), &[])
+                .map_err(StoreError::of_write)?;
         }
         for (name, value) in [
             (META_MERGED, self.last.0.to_be_bytes().as_slice()),
-            (META_LAST, layers.last.0.to_be_bytes().as_slice()),
+            (META_TAIL, &tail_bytes(self.tail)),
             (META_TOTALS, &self.totals),
+            (META_BYTES, &self.record_bytes.to_be_bytes()),
         ] {
             tables.meta.put(txn, name, value).map_err(StoreError::of_write)?;
         }
-        layers.frozen = None;
-        layers.merged = self.last;
+        change.layers.young = young;
+        change.layers.frozen = None;
+        change.layers.merged = self.last;
         Ok(())
     }
 
-    /// Removes some of the dead records, newest first; returns whether all are gone.
-    fn remove_dead(
-        &mut self,
-        store: &Store,
-        txn: &mut RwTxn<'_>,
-        layers: &mut Layers,
-    ) -> Result<bool, StoreError> {
-        layers.changes += 1;
+    /// Forgets where some of the dead lie, newest first.
+    fn forget_dead(&mut self, change: &mut Change<'_>) -> Result<Step, StoreError> {
         let left = self.dead.len().saturating_sub(RECORDS_PER_STEP);
         for seq in self.dead.drain(left..) {
-            let tables = store.tables();
-            tables.events.delete(txn, &seq).map_err(StoreError::of_write)?;
-            tables.dead.delete(txn, &seq.to_be_bytes()).map_err(StoreError::of_write)?;
-            layers.dead.remove(&seq);
+            change.store.log().places().clear(Seq(seq))?;
+            change.layers.dead.remove(&seq);
         }
-        Ok(self.dead.is_empty())
+        change.show();
+        Ok(if self.dead.is_empty() { Step::Over } else { Step::More })
     }
+}
+
+/// What a step of a merge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// There is more to do.
+    More,
+    /// The merge mark has moved here; there may be more to do.
+    Moved(Seq),
+    /// There is nothing more to do.
+    Over,
+}
+
+/// Freezes the young overlay; readers go on with both.
+fn freeze(layers: &mut Layers) -> Arc<Overlay> {
+    let mut young = std::mem::take(&mut layers.young);
+    young.collapse();
+    let frozen = Arc::new(young);
+    layers.frozen = Some(Arc::clone(&frozen));
+    frozen
 }
 
 /// Returns how many entries make a merge worth its while: in a large store fewer would find nearly
@@ -211,8 +235,8 @@ struct Window<'m> {
 /// commit that takes a page from such a row writes what is left of it: with long rows even the
 /// smallest commit would write hundreds of kilobytes.
 const BLOCKS_PER_STEP: usize = if cfg!(test) { 3 } else { 256 };
-/// Dead records that one step may remove; each may lie on a page of its own.
-const RECORDS_PER_STEP: usize = if cfg!(test) { 5 } else { 256 };
+/// Dead records that one step may forget; each is a call to the system.
+const RECORDS_PER_STEP: usize = if cfg!(test) { 5 } else { 2_048 };
 /// Entries looked at at once; more than most steps need.
 const ADDS_PER_WINDOW: usize = 32_768;
 

@@ -2,20 +2,22 @@
 //!
 //! ```text
 //!            commit                    merge (sorted, in steps)
-//!  batch ------------> log (events) ---------------------------> index blocks
+//!  batch ------------> log, a file ----------------------------> index blocks, in LMDB
 //!           |                                                       ^
 //!           +--------> overlay (memory) ----------------------------+
 //!
 //!  snapshot = LMDB read transaction + overlay; a scan joins both, newest first
+//!  an entry names a seq -> places tell where in the log -> the record, read where it lies
 //! ```
 //!
 //! The only door to LMDB (`heed`) and to `flatbuffers`. It knows nothing of sockets, sessions or
 //! policy. The layout byte by byte, the commit and what each kind of crash can and cannot do:
 //! `schema/FORMAT.md`.
 //!
-//! Reading order: `key`, `block`, `sums`, `overlay`, `env`, `extend`, `record`, `nearby`, `snapshot`,
-//! `scan`, `cells`, `time_tree`, `rules`, `vanish`, `fresh`, `prepared`, `guard`, `write`,
-//! `facts`, `merge`, `check`, `compact`, `info`.
+//! Reading order: `key`, `block`, `sums`, `overlay`; the files: `frame`, `mapped`, `places`, `log`,
+//! `extend`, `env`, `recover`; reading: `record`, `snapshot`, `scan`, `cells`, `time_tree`; writing:
+//! `rules`, `vanish`, `fresh`, `prepared`, `guard`, `change`, `write`, `facts`, `merge`; the whole:
+//! `check`, `compact`, `info`.
 
 mod key;
 
@@ -26,7 +28,10 @@ mod sums;
 mod env;
 mod error;
 mod extend;
-mod nearby;
+mod frame;
+mod log;
+mod mapped;
+mod places;
 mod record;
 
 mod scan;
@@ -35,12 +40,13 @@ mod snapshot;
 mod cells;
 mod time_tree;
 
+mod change;
 mod facts;
-
 mod fresh;
 mod guard;
 mod merge;
 mod prepared;
+mod recover;
 mod rules;
 mod vanish;
 mod write;

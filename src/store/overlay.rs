@@ -1,7 +1,7 @@
 //! The young end of the indexes, in memory: the entries of every event that is in the log but
 //! not yet merged into the blocks.
 //!
-//! A commit only appends records to the log (`events`); what the indexes need to know of them is
+//! A commit only appends records to the log; what the indexes need to know of them is
 //! kept here as sorted runs. A batch adds one run per index, and runs of like size are merged, so
 //! there are never more than a few, and adding an entry costs some nanoseconds a doubling. Runs
 //! never change: a snapshot is a reference count, and no reader ever waits for the writer.
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
+use super::frame::Tail;
 use super::key::{Entry, Index, Salt, entries_of};
 use super::prepared::Draft;
 use super::sums::{KINDS_SET_ASIDE, Mark, Runs};
@@ -227,8 +228,10 @@ pub(super) struct Layers {
     pub(super) merged: Seq,
     /// The newest event.
     pub(super) last: Seq,
-    /// Grows with every change, so that a commit without any can be dropped.
-    pub(super) changes: u64,
+    /// Where the log ends.
+    pub(super) tail: Tail,
+    /// What the living events take in the log and its table of places, in bytes.
+    pub(super) record_bytes: u64,
     /// The LMDB transaction that these layers belong to.
     pub(super) transaction: usize,
 }
@@ -244,9 +247,10 @@ impl Layers {
         std::iter::once(&self.young).chain(self.frozen.as_deref())
     }
 
-    /// Counts living events that are new.
-    pub(super) fn count_in(&mut self, kind: u16, count: u64) {
+    /// Counts living events that are new, and what they take.
+    pub(super) fn count_in(&mut self, kind: u16, count: u64, bytes: u64) {
         *self.totals.entry(kind).or_insert(0) += count;
+        self.record_bytes += bytes;
     }
 
     /// Returns what belongs to the blocks alone, up to the merge mark.
@@ -255,9 +259,10 @@ impl Layers {
         Layers { dead, merged, last: merged, ..Layers::default() }
     }
 
-    /// Marks a living event dead and takes it out of the totals and sums.
-    pub(super) fn bury(&mut self, seq: Seq, kind: u16, mark: Option<Mark>) {
+    /// Marks a living event dead and takes it and its bytes out of the totals and sums.
+    pub(super) fn bury(&mut self, seq: Seq, kind: u16, mark: Option<Mark>, bytes: u64) {
         self.dead.insert(seq.0);
+        self.record_bytes = self.record_bytes.saturating_sub(bytes);
         self.young.remove(&mut Vec::from_iter(mark));
         let left = self.totals.get(&kind).copied().unwrap_or(0).saturating_sub(1);
         if left == 0 {

@@ -2,7 +2,8 @@
 //!
 //! A snapshot is the layers of one moment and an LMDB read transaction begun right after; it
 //! shows the events up to the layers' newest seq. It must be short: it keeps LMDB from reusing
-//! pages (I6).
+//! pages (I6). Records are read in the log, where they never change; one whose event has died
+//! meanwhile may be missing.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use heed::{RoTxn, WithoutTls};
 
 use super::env::{META_MERGED, Store, read_seq};
 use super::error::StoreError;
+use super::frame::Frame;
 use super::key::{Range, Salt};
 use super::overlay::Layers;
 use super::record;
@@ -60,25 +62,17 @@ impl<'s> Snapshot<'s> {
     ///
     /// # Errors
     ///
-    /// If LMDB fails; each item if its record is damaged.
+    /// Each item if its record is damaged.
     pub fn log(
         &self,
         after: Seq,
     ) -> Result<impl Iterator<Item = Result<(Seq, EventRef<'_>), StoreError>>, StoreError> {
-        let rows = self.store.tables().events.range(&self.txn, &(after.next().0..))?;
-        let log = rows.map(|row| {
-            let (seq, value) = row?;
-            let seq = Seq(seq);
-            Ok((seq, record::decode(value, seq)?))
-        });
-        let is_seen = |item: &Result<(Seq, EventRef<'_>), StoreError>| {
-            item.as_ref().map_or(true, |(seq, _)| !self.layers.is_dead(*seq))
-        };
-        let last = self.layers.last;
-        let is_new = move |item: &Result<(Seq, EventRef<'_>), StoreError>| {
-            item.as_ref().is_ok_and(|(seq, _)| *seq > last)
-        };
-        Ok(log.take_while(move |item| !is_new(item)).filter(is_seen))
+        let view = self.view();
+        let log = (after.0 + 1..=self.layers.last.0).map(Seq);
+        Ok(log.filter_map(move |seq| {
+            let event = view.by_seq(seq).transpose()?;
+            Some(event.map(|event| (seq, event)))
+        }))
     }
 
     /// Returns how many living events there are of each kind.
@@ -125,11 +119,18 @@ pub(crate) struct View<'t> {
     pub(super) store: &'t Store,
     pub(super) txn: &'t RoTxn<'t>,
     pub(super) layers: &'t Layers,
+    /// What the commit under way has added, for the one who makes it.
+    frame: Option<&'t Frame>,
 }
 
 impl<'t> View<'t> {
     pub(super) fn new(store: &'t Store, txn: &'t RoTxn<'t>, layers: &'t Layers) -> View<'t> {
-        View { store, txn, layers }
+        View { store, txn, layers, frame: None }
+    }
+
+    /// Returns the view with what a commit under way has added.
+    pub(super) fn with(self, frame: &'t Frame) -> View<'t> {
+        View { frame: Some(frame), ..self }
     }
 
     /// Returns how many living events there are of one kind.
@@ -152,25 +153,33 @@ impl<'t> View<'t> {
 
     /// Returns the event at `seq`, dead or alive.
     pub(super) fn record(&self, seq: Seq) -> Result<Option<EventRef<'t>>, StoreError> {
-        match self.store.tables().events.get(self.txn, &seq.0)? {
-            Some(bytes) => {
-                self.store.nearby().note(seq, bytes);
-                record::decode(bytes, seq).map(Some)
-            }
+        match self.bytes(seq)? {
+            Some(bytes) => record::decode(bytes, seq).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// Returns the record of the event at `seq`, dead or alive.
+    #[inline]
+    pub(super) fn bytes(&self, seq: Seq) -> Result<Option<&'t [u8]>, StoreError> {
+        if let Some(frame) = self.frame
+            && let Some(bytes) = frame.record(seq)
+        {
+            return Ok(Some(bytes));
+        }
+        self.store.log().record(seq)
     }
 
     /// Says that the event at `seq` will be expected.
     #[inline]
     pub(crate) fn approach(&self, seq: Seq) {
-        self.store.nearby().approach(seq);
+        self.store.log().places().approach(seq);
     }
 
     /// Says that the event at `seq` will be read soon.
     #[inline]
     pub(crate) fn expect(&self, seq: Seq) {
-        self.store.nearby().expect(seq);
+        self.store.log().expect(seq);
     }
 
     /// Returns the living event with this id.

@@ -11,6 +11,8 @@ use crate::nostr::{Event, EventId, Kind, KindClass, PublicKey, Signature, Verifi
 use crate::reconcile::{Item, Items, SortedItems};
 use crate::seq::Seq;
 
+mod log;
+
 fn options() -> StoreOptions {
     StoreOptions { map_bytes: Some(256 << 20), durability: Durability::Lazy, salt: [9; 16] }
 }
@@ -386,26 +388,6 @@ fn a_batch_of_nothing_new_after_another_process_merged_hides_nothing() {
     first.commit(&[event(1, 1, 1003, &[], "ours again")], 0).unwrap();
     assert_eq!(one.snapshot().unwrap().totals().collect::<Vec<_>>(), [(1, 4)]);
     assert_whole(&one);
-}
-
-#[test]
-fn a_damaged_last_number_is_refused_or_gone_on_from_but_not_counted_up_to() {
-    let folder = tempfile::tempdir().unwrap();
-    let note = event(1, 1, 5, &[], "");
-    Writer::new(open(folder.path())).commit(std::slice::from_ref(&note), 0).unwrap();
-    let damage = |last: u64| {
-        let store = open(folder.path());
-        let mut txn = store.env().write_txn().unwrap();
-        store.tables().meta.put(&mut txn, "last", &last.to_be_bytes()).unwrap();
-        txn.commit().unwrap();
-    };
-    damage(1 << 39);
-    let mut writer = Writer::new(open(folder.path()));
-    let outcomes = writer.commit(&[note, event(1, 1, 6, &[], "")], 0).unwrap().outcomes;
-    assert_eq!(outcomes[0], Outcome::Duplicate);
-    drop(writer);
-    damage(u64::MAX);
-    assert!(matches!(Store::open(folder.path(), &options()), Err(StoreError::Damaged { .. })));
 }
 
 #[test]

@@ -1,25 +1,23 @@
-//! The writer: one batch of verified events in, one LMDB transaction, one outcome each.
+//! The writer: one batch of verified events in, one frame of the log, one outcome each.
 //!
-//! A batch appends its records to the log and marks what it replaces or deletes as dead; the
-//! index entries go to the overlay. So a commit writes about as many pages as its records fill,
-//! whatever they are tagged with. `merge` pays the rest later, in sorted order. A load keeps the
+//! A frame has the records of a batch and the seqs of what it replaces or deletes; the index
+//! entries go to the overlay. So a commit writes about as many pages as its records fill, whatever
+//! they are tagged with. `merge` pays the rest later, in sorted order. A load keeps the
 //! entries of many batches unsorted until then.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use heed::{PutFlags, RwTxn};
-
+use super::change::{Change, Finish, flush, transact};
 use super::env::Store;
 use super::error::StoreError;
 use super::fresh::{Known, Recent, concern_blocks};
 use super::guard::{Guard, Pass, Sequel};
 use super::key::Range;
-use super::merge::Merge;
+use super::merge::{Merge, Step};
 use super::overlay::{Collected, Layers};
 use super::prepared::{Draft, Prepared, Preparer};
+use super::record;
 use super::rules::{Decision, Outcome, decide};
-use super::sums::Mark;
 use crate::nostr::{EventRef, Kind, KindClass, Reject, Verified};
 use crate::seq::Seq;
 
@@ -39,6 +37,8 @@ pub struct Writer {
     buried: Vec<Seq>,
     merge: Option<Merge>,
     pace: Pace,
+    /// Whether something was committed that the disk may not have yet.
+    is_unsynced: bool,
 }
 
 /// When a writer merges.
@@ -78,14 +78,15 @@ impl Writer {
             buried: Vec::new(),
             merge: None,
             pace: Pace::Live,
+            is_unsynced: false,
         }
     }
 
     /// Returns a writer for loads of many events: it merges seldom and uses more memory.
     ///
-    /// Its events are on the disk as soon as those of any other, and other processes find them.
-    /// But snapshots of this process find them surely only after [`Writer::maintain`] has nothing
-    /// more to do with `eager`.
+    /// Other processes find its events as soon as those of any other. But only after
+    /// [`Writer::maintain`] has nothing more to do with `eager` they are surely on the disk, and found
+    /// by snapshots of this process.
     pub fn for_load(store: Store) -> Writer {
         let mut writer = Writer { pace: Pace::Load, ..Writer::new(store) };
         writer.collected.reserve(ENTRIES_RESERVED);
@@ -143,39 +144,40 @@ impl Writer {
         let mut committed =
             Committed { outcomes: Vec::with_capacity(count), ..Committed::default() };
         self.buried.clear();
-        let bytes: usize = batch.iter().map(Prepared::size).sum();
-        let pages = (bytes / store.page_bytes()) as u64;
-        let transacted = transact(&store, pages, |txn, layers| {
-            committed.before = layers.last;
-            self.begin(layers);
-            self.recent.follow(&store, txn, layers)?;
-            let concerned = concern_blocks(&store, txn, layers, batch)?;
+        let transacted = transact(&store, self.finish(), |change| {
+            committed.before = change.layers.last;
+            self.begin(&change.layers);
+            self.recent.follow(&change.view())?;
+            let concerned = concern_blocks(&change.view(), batch)?;
             let mut counts = Counts::default();
             let drafts = batch.iter().flat_map(Prepared::drafts);
             for (draft, is_concerned) in drafts.zip(concerned) {
                 let facts = Facts { is_concerned, now };
                 let outcome = match &mut guard {
-                    None => self.apply(txn, layers, &mut counts, &draft, facts)?,
+                    None => self.apply(change, &mut counts, &draft, facts)?,
                     Some(guard) => {
-                        let target = (&mut *txn, &mut *layers, &mut counts);
+                        let target = (&mut *change, &mut counts);
                         self.apply_guarded(target, &draft, facts, *guard, &mut committed)?
                     }
                 };
                 committed.outcomes.push(outcome);
             }
             if let Some(guard) = guard {
-                layers.young.add(&mut self.collected);
-                let sequel = guard.finish(&store.view(txn, layers))?;
-                self.add((txn, layers, &mut counts), sequel, now, &mut committed)?;
+                change.layers.young.add(&mut self.collected);
+                let sequel = guard.finish(&change.view())?;
+                self.add((change, &mut counts), sequel, now, &mut committed)?;
             }
-            counts.add_to(layers);
+            counts.add_to(&mut change.layers);
             if self.pace == Pace::Live {
-                layers.young.add(&mut self.collected);
+                change.layers.young.add(&mut self.collected);
             }
             Ok(())
         });
         match transacted {
-            Ok(Some(transaction)) => self.recent.committed(transaction),
+            Ok(Some(tail)) => {
+                self.is_unsynced |= self.finish() == Finish::Handed;
+                self.recent.committed(tail);
+            }
             Ok(None) => {}
             Err(error) => {
                 self.recent.forget();
@@ -185,6 +187,13 @@ impl Writer {
         }
         committed.buried = std::mem::take(&mut self.buried);
         Ok(committed)
+    }
+
+    fn finish(&self) -> Finish {
+        match self.pace {
+            Pace::Live => Finish::Promised,
+            Pace::Load => Finish::Handed,
+        }
     }
 
     /// Makes sure that what is collected belongs to the layers.
@@ -211,7 +220,7 @@ impl Writer {
     /// Does that with one event that a guard may have a say about.
     fn apply_guarded(
         &mut self,
-        (txn, layers, counts): (&mut RwTxn<'_>, &mut Layers, &mut Counts),
+        (change, counts): (&mut Change<'_>, &mut Counts),
         draft: &Draft<'_>,
         facts: Facts,
         guard: &mut dyn Guard,
@@ -219,24 +228,23 @@ impl Writer {
     ) -> Result<Outcome, StoreError> {
         let event = draft.event()?;
         if !guard.concerns(&event) {
-            return self.apply(txn, layers, counts, draft, facts);
+            return self.apply(change, counts, draft, facts);
         }
-        let store = self.store.clone();
-        layers.young.add(&mut self.collected);
-        let pass = guard.check(&store.view(txn, layers), &event)?;
+        change.layers.young.add(&mut self.collected);
+        let pass = guard.check(&change.view(), &event)?;
         let outcome = match &pass {
             Pass::Refused(reject) => {
                 committed.refused.push(reject.clone());
                 return Ok(Outcome::Refused);
             }
             Pass::Unkept => Outcome::Unkept,
-            Pass::Plainly | Pass::Noted => self.apply(txn, layers, counts, draft, facts)?,
+            Pass::Plainly | Pass::Noted => self.apply(change, counts, draft, facts)?,
         };
         let is_taken = matches!(outcome, Outcome::Stored(_) | Outcome::Unkept);
         if is_taken && !matches!(pass, Pass::Plainly) {
-            layers.young.add(&mut self.collected);
-            let sequel = guard.note(&store.view(txn, layers), &event)?;
-            self.add((txn, layers, counts), sequel, facts.now, committed)?;
+            change.layers.young.add(&mut self.collected);
+            let sequel = guard.note(&change.view(), &event)?;
+            self.add((change, counts), sequel, facts.now, committed)?;
         }
         Ok(outcome)
     }
@@ -244,14 +252,14 @@ impl Writer {
     /// Does what a guard has asked for.
     fn add(
         &mut self,
-        (txn, layers, counts): (&mut RwTxn<'_>, &mut Layers, &mut Counts),
+        (change, counts): (&mut Change<'_>, &mut Counts),
         sequel: Sequel,
         now: u64,
         committed: &mut Committed,
     ) -> Result<(), StoreError> {
-        counts.add_to(layers);
+        counts.add_to(&mut change.layers);
         for seq in sequel.buried {
-            if bury(&self.store, txn, layers, seq)? {
+            if change.bury(seq)? {
                 self.buried.push(seq);
             }
         }
@@ -261,7 +269,7 @@ impl Writer {
             let mut prepared = Prepared::default();
             self.preparer.add(&mut prepared, &event);
             for draft in prepared.drafts() {
-                let outcome = self.apply(txn, layers, counts, &draft, facts)?;
+                let outcome = self.apply(change, counts, &draft, facts)?;
                 if let Outcome::Stored(seq) = outcome {
                     committed.added.push((seq, event.clone()));
                 }
@@ -273,8 +281,7 @@ impl Writer {
     /// Decides about one event and carries the decision out.
     fn apply(
         &mut self,
-        txn: &mut RwTxn<'_>,
-        layers: &mut Layers,
+        change: &mut Change<'_>,
         counts: &mut Counts,
         draft: &Draft<'_>,
         facts: Facts,
@@ -285,9 +292,9 @@ impl Writer {
         if facts.is_concerned || !is_plain || self.recent.may_concern(draft)? {
             if draft.kind == Kind::VANISH {
                 // It looks for all events of its author, not by name.
-                layers.young.add(&mut self.collected);
+                change.layers.young.add(&mut self.collected);
             }
-            let view = self.store.view(txn, layers);
+            let view = change.view();
             let has_blocks = facts.is_concerned || is_request;
             let known = Known { view, recent: &self.recent, has_blocks };
             match decide(&known, &draft.event()?, facts.now)? {
@@ -297,26 +304,20 @@ impl Writer {
         } else if draft.expiration.is_some_and(|expiration| expiration <= facts.now) {
             return Ok(Outcome::Expired);
         }
-        let seq = layers.last.next();
-        let events = self.store.tables().events;
-        events
-            .put_with_flags(txn, PutFlags::APPEND, &seq.0, draft.record)
-            .map_err(StoreError::of_write)?;
-        layers.last = seq;
-        layers.changes += 1;
+        let seq = change.append(draft.record);
         self.collected.add_draft(draft, seq);
-        self.recent.remember(draft.names, seq, layers);
-        counts.add(draft.kind);
+        self.recent.remember(draft.names, seq, &change.layers);
+        counts.add(draft);
         if draft.kind == Kind::VANISH {
             self.recent.remember_request(draft.event()?.pubkey, seq);
             // The rules ask whether there is any.
-            counts.add_to(layers);
+            counts.add_to(&mut change.layers);
         }
         if !dead.is_empty() {
-            counts.add_to(layers);
+            counts.add_to(&mut change.layers);
         }
         for seq in dead {
-            if bury(&self.store, txn, layers, seq)? {
+            if change.bury(seq)? {
                 self.buried.push(seq);
             }
         }
@@ -329,11 +330,10 @@ impl Writer {
     ///
     /// As [`Writer::commit`].
     pub fn bury(&mut self, seqs: &[Seq]) -> Result<u64, StoreError> {
-        let store = self.store.clone();
         let mut buried = 0;
-        self.transact(0, |txn, layers| {
+        self.transact(|change| {
             for seq in seqs {
-                buried += u64::from(bury(&store, txn, layers, *seq)?);
+                buried += u64::from(change.bury(*seq)?);
             }
             Ok(())
         })?;
@@ -345,19 +345,18 @@ impl Writer {
         &self.store
     }
 
-    /// Runs `work` in a transaction that adds no events.
+    /// Makes a change that adds no events.
     pub(super) fn transact(
         &mut self,
-        pages: u64,
-        work: impl FnOnce(&mut RwTxn<'_>, &mut Layers) -> Result<(), StoreError>,
+        work: impl FnOnce(&mut Change<'_>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let store = self.store.clone();
-        let transaction = transact(&store, pages, |txn, layers| {
-            self.recent.follow(&store, txn, layers)?;
-            work(txn, layers)
+        let transacted = transact(&store, Finish::Promised, |change| {
+            self.recent.follow(&change.view())?;
+            work(change)
         })?;
-        if let Some(transaction) = transaction {
-            self.recent.committed(transaction);
+        if let Some(tail) = transacted {
+            self.recent.committed(tail);
         }
         Ok(())
     }
@@ -430,22 +429,26 @@ impl Writer {
                 self.recent.freeze();
             }
         }
-        let Some(merge) = &mut self.merge else { return Ok(false) };
+        let Some(merge) = &mut self.merge else {
+            if eager && self.is_unsynced {
+                flush(&self.store)?;
+                self.is_unsynced = false;
+            }
+            return Ok(false);
+        };
         let store = self.store.clone();
-        let mut is_done = false;
-        let transaction = transact(&store, PAGES_PER_MERGE_STEP, |txn, layers| {
-            self.recent.follow(&store, txn, layers)?;
-            is_done = merge.step(&store, txn, layers)?;
+        let mut step = Step::More;
+        transact(&store, Finish::Promised, |change| {
+            self.recent.follow(&change.view())?;
+            step = merge.step(change)?;
             Ok(())
         })?;
-        if let Some(transaction) = transaction {
-            self.recent.committed(transaction);
+        match step {
+            Step::More => {}
+            Step::Moved(merged) => self.recent.thaw(merged),
+            Step::Over => self.merge = None,
         }
-        if is_done {
-            self.merge = None;
-            self.recent.thaw();
-        }
-        Ok(!is_done)
+        Ok(step != Step::Over)
     }
 }
 
@@ -457,18 +460,20 @@ struct Facts {
     now: u64,
 }
 
-/// New events by kind, until they are added to the totals all at once.
+/// New events by kind and the bytes they take, until they are added to the totals all at once.
 #[derive(Debug, Default)]
-struct Counts(HashMap<u16, u64, foldhash::fast::RandomState>);
+struct Counts(HashMap<u16, (u64, u64), foldhash::fast::RandomState>);
 
 impl Counts {
-    fn add(&mut self, kind: Kind) {
-        *self.0.entry(kind.0).or_insert(0) += 1;
+    fn add(&mut self, draft: &Draft<'_>) {
+        let (count, bytes) = self.0.entry(draft.kind.0).or_insert((0, 0));
+        *count += 1;
+        *bytes += record::stored_bytes(draft.record);
     }
 
     fn add_to(&mut self, layers: &mut Layers) {
-        for (kind, count) in self.0.drain() {
-            layers.count_in(kind, count);
+        for (kind, (count, bytes)) in self.0.drain() {
+            layers.count_in(kind, count, bytes);
         }
     }
 }
@@ -483,76 +488,3 @@ const MERGE_ENTRIES_OF_LOAD: u64 = 3_000_000;
 
 /// Room that a load has for entries from the beginning.
 const ENTRIES_RESERVED: usize = if cfg!(test) { 1_000 } else { 3_000_000 };
-
-/// Pages that a step of a merge may add to the file, about.
-const PAGES_PER_MERGE_STEP: u64 = 300;
-
-/// Runs `work` in a write transaction on layers that are up to date; commits and publishes.
-///
-/// `pages` is about what it may add to the file, which is lengthened first. Returns the
-/// transaction, or nothing if nothing was changed.
-fn transact(
-    store: &Store,
-    pages: u64,
-    work: impl FnOnce(&mut RwTxn<'_>, &mut Layers) -> Result<(), StoreError>,
-) -> Result<Option<usize>, StoreError> {
-    let mut writing = store.writing();
-    if writing.is_poisoned {
-        return Err(StoreError::Poisoned);
-    }
-    let mut txn = store.env().write_txn()?;
-    let transaction = txn.id();
-    store.extend(&mut writing, pages)?;
-    store.catch_up(&txn, transaction - 1)?;
-    let before = store.layers();
-    let mut layers = Layers::clone(&before);
-    let worked = work(&mut txn, &mut layers);
-    let result = match worked {
-        Ok(()) if layers.changes == before.changes => {
-            txn.abort();
-            return Ok(None);
-        }
-        Ok(()) => txn.commit().map_err(StoreError::of_write),
-        Err(error) => {
-            txn.abort();
-            Err(error)
-        }
-    };
-    match result {
-        Ok(()) => {
-            layers.transaction = transaction;
-            store.publish(layers);
-            Ok(Some(transaction))
-        }
-        Err(error) => {
-            // A full map or disk is noticed before the meta page is touched; anything else may
-            // have left the file and our memory of it apart (I9).
-            writing.is_poisoned = !matches!(error, StoreError::Full(_));
-            Err(error)
-        }
-    }
-}
-
-/// Marks one event dead; returns whether it was living.
-fn bury(
-    store: &Store,
-    txn: &mut RwTxn<'_>,
-    layers: &mut Layers,
-    seq: Seq,
-) -> Result<bool, StoreError> {
-    let Some(event) = store.view(txn, layers).by_seq(seq)? else { return Ok(false) };
-    let (kind, mark) = (event.kind.0, Mark::of(&event, seq));
-    layers.bury(seq, kind, mark);
-    layers.changes += 1;
-    store.tables().dead.put(txn, &seq.0.to_be_bytes(), &[]).map_err(StoreError::of_write)?;
-    Ok(true)
-}
-
-/// Freezes the young overlay; readers go on with both.
-pub(super) fn freeze(layers: &mut Layers) -> Arc<super::overlay::Overlay> {
-    let mut young = std::mem::take(&mut layers.young);
-    young.collapse();
-    let frozen = Arc::new(young);
-    layers.frozen = Some(Arc::clone(&frozen));
-    frozen
-}

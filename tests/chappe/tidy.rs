@@ -17,9 +17,9 @@ const NEVER: [(&str, &str); 3] = [
 const DOORS: &str = "aho_corasick: policy; arc_swap: store fanout server policy; clap: cli; clap_complete: cli;
     crossbeam_channel: mailbox ingest;
     faster_hex: hex; flatbuffers: store; flate2: deflate cli; heed: store; http_body_util: net; hyper: net;
-    hyper_util: net; imbl: store policy; indicatif: cli; libc: sys; mimalloc: main; negentropy: reconcile;
+    hyper_util: net; imbl: store policy; indicatif: cli; libc: sys; memmap2: store; mimalloc: main; negentropy: reconcile;
     rustls: net; rustls_native_certs: net; sd_notify: sys; secp256k1: nostr; socket2: net;
-    tokio: net server peer cli; tokio_rustls: net; toml: config; tungstenite: net; zstd: cli";
+    tokio: net server peer cli; tokio_rustls: net; toml: config; tungstenite: net; xxhash_rust: store; zstd: cli";
 
 fn has(list: &str, word: &str) -> bool {
     list.split(' ').any(|known| known == word)

@@ -1,15 +1,15 @@
-//! Records: an event as the value of the `events` table (schema/event.fbs, schema/FORMAT.md).
+//! Records: an event as it lies in the log (schema/event.fbs, schema/FORMAT.md).
 //!
 //! A record is written from an event's packed parts and read in place from the map.
 
 mod generated;
 
 use flatbuffers::{FlatBufferBuilder, WIPOffset};
-use heed::RoTxn;
 
 use self::generated::{Head, Record, RecordArgs};
-use super::env::{Tables, damaged};
+use super::env::damaged;
 use super::error::StoreError;
+use super::frame::WORD_BYTES;
 use crate::nostr::{EventId, EventRef, Kind, PublicKey, Signature};
 use crate::seq::Seq;
 
@@ -101,17 +101,9 @@ fn chunk_at<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
 
 const HEAD_BYTES: usize = size_of::<Head>();
 
-/// Returns an event that is marked dead; its record is removed together with the mark.
-pub(super) fn dead_at<'t>(
-    tables: &Tables,
-    txn: &'t RoTxn<'_>,
-    seq: Seq,
-) -> Result<EventRef<'t>, StoreError> {
-    let bytes = tables
-        .events
-        .get(txn, &seq.0)?
-        .ok_or_else(|| damaged(&format!("event {}, which is marked dead", seq.0)))?;
-    decode(bytes, seq)
+/// Returns what a record of these bytes takes: itself, its prefix in the log, and its place.
+pub(super) fn stored_bytes(bytes: &[u8]) -> u64 {
+    bytes.len().next_multiple_of(WORD_BYTES) as u64 + 2 * WORD_BYTES as u64
 }
 
 #[cfg(test)]
