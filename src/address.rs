@@ -1,9 +1,13 @@
-//! Ranges of internet addresses, as people write them: `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`.
+//! Ranges of internet addresses, as people write them: `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`;
+//! and what log lines call a client.
 
 use std::fmt;
+use std::hash::Hasher;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::Arc;
+
+use siphasher::sip::SipHasher13;
 
 /// All addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +99,66 @@ pub fn client_number(address: IpAddr) -> u64 {
     }
 }
 
+/// How log lines name clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientNaming {
+    /// By an alias.
+    Hashed,
+    /// By their address.
+    Plain,
+}
+
+/// What clients are called in log lines where their addresses are nobody's business: the same name
+/// all day (UTC), another one on the next, and none that leads back to the address without the
+/// secret, which is never written anywhere.
+#[derive(Clone, Copy)]
+pub struct Aliases {
+    secret: [u8; 16],
+}
+
+impl Aliases {
+    /// Returns the aliases that follow from a secret.
+    pub fn new(secret: [u8; 16]) -> Aliases {
+        Aliases { secret }
+    }
+
+    /// Returns what a client is called at this time.
+    pub fn name(&self, client: IpAddr, naming: ClientNaming, now_secs: u64) -> ClientName {
+        match naming {
+            ClientNaming::Plain => ClientName(Named::Plain(client.to_canonical())),
+            ClientNaming::Hashed => {
+                let mut hasher = SipHasher13::new_with_key(&self.secret);
+                hasher.write_u64(now_secs / DAY_SECS);
+                hasher.write_u64(client_number(client));
+                ClientName(Named::Hashed(hasher.finish() >> (u64::BITS - ALIAS_BITS)))
+            }
+        }
+    }
+}
+
+/// What a log line calls a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientName(Named);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    Plain(IpAddr),
+    Hashed(u64),
+}
+
+impl fmt::Display for ClientName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Named::Plain(address) => write!(f, "{address}"),
+            Named::Hashed(alias) => write!(f, "{alias:012x}"),
+        }
+    }
+}
+
+/// Enough that two clients of one day seldom share an alias.
+const ALIAS_BITS: u32 = 48;
+const DAY_SECS: u64 = 86_400;
+
 fn first_half(address: Ipv6Addr) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = address.octets();
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -128,6 +192,28 @@ mod tests {
             let found = range.parse::<AddressRange>().expect("a range").has(ip(address));
             assert_eq!(found, expected, "{range} {address}");
         }
+    }
+
+    #[test]
+    fn an_alias_holds_for_a_day_and_for_who_knows_the_secret() {
+        let alias = |secret: u8, address: &str, now: u64| {
+            let aliases = Aliases::new([secret; 16]);
+            aliases.name(ip(address), ClientNaming::Hashed, now).to_string()
+        };
+        let day = 86_400 * 20_000;
+        let name = alias(1, "192.0.2.1", day);
+        assert_eq!(name.len(), 12, "{name}");
+        assert_eq!(alias(1, "::ffff:192.0.2.1", day + 86_399), name);
+        for other in [
+            alias(1, "192.0.2.1", day + 86_400),
+            alias(1, "192.0.2.2", day),
+            alias(2, "192.0.2.1", day),
+        ] {
+            assert_ne!(other, name);
+        }
+        assert_eq!(alias(1, "2001:db8::1", day), alias(1, "2001:db8::2", day), "one client");
+        let plain = Aliases::new([1; 16]).name(ip("192.0.2.1"), ClientNaming::Plain, day);
+        assert_eq!(plain.to_string(), "192.0.2.1");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::exit::Failure;
 use super::log::Log;
 use super::serve::live;
 use crate::config::change::files;
+use crate::config::change::loggable;
 use crate::config::{Change, ChangedKey, Config, ConfigError, Settings, Sources, load};
 use crate::server::{LiveSettings, Occasion, Steward};
 
@@ -102,12 +103,14 @@ fn tell_failure(failure: &Failure) {
 }
 
 fn tell(change: &Change) {
-    for ChangedKey { key, before, after, origin } in &change.taken {
-        let (key, was, value) = (key.path(), shown(before), shown(after));
+    for changed in &change.taken {
+        let (key, was, value) = told(changed);
+        let origin = &changed.origin;
         tracing::info!(%origin, "{key} is {value}, was {was}");
     }
-    for ChangedKey { key, before, after, origin } in &change.waiting {
-        let (key, was, value) = (key.path(), shown(before), shown(after));
+    for changed in &change.waiting {
+        let (key, was, value) = told(changed);
+        let origin = &changed.origin;
         tracing::warn!(%origin, "{key} stays {was} until the relay is restarted, then it is {value}");
     }
     if change.taken.is_empty() && change.waiting.is_empty() {
@@ -115,8 +118,8 @@ fn tell(change: &Change) {
     }
 }
 
-fn shown(value: &Option<String>) -> &str {
-    value.as_deref().unwrap_or("absent")
+fn told(changed: &ChangedKey) -> (String, String, String) {
+    (changed.key.path(), loggable(&changed.before), loggable(&changed.after))
 }
 
 const KEPT: &str = "the settings stay as they were, the new ones are not valid";

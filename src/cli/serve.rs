@@ -126,6 +126,7 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         slow_query: Some(settings.log.slow_query_millis)
             .filter(|millis| *millis > 0)
             .map(Duration::from_millis),
+        client_naming: settings.log.client_addresses,
         reconcile: reconcile(settings),
         about: about(settings),
         pages: pages(settings),

@@ -90,6 +90,18 @@ pub fn files(settings: &Settings) -> Vec<PathBuf> {
     found
 }
 
+/// Returns a value of a [`ChangedKey`] as it may stand in a log line: lists may be of people or secrets, and no key of
+/// anybody is told.
+pub fn loggable(value: &Option<String>) -> String {
+    let Some(text) = value else { return "absent".to_owned() };
+    let is_key = |text: &str| text.len() == 64 && text.bytes().all(|it| it.is_ascii_hexdigit());
+    match text.parse() {
+        Ok(toml::Value::Array(items)) => format!("a list of {}", items.len()),
+        Ok(toml::Value::String(text)) if is_key(&text) => "a key".to_owned(),
+        _ => text.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +142,21 @@ mod tests {
         assert_eq!((names(&again.taken).len(), names(&again.waiting).len()), (0, 1));
         let same = Change::between(&current, read(&[])).expect("nothing conflicts");
         assert_eq!(names(&same.taken), ["limits.max_limit"]);
+    }
+
+    #[test]
+    fn log_lines_have_neither_keys_nor_what_is_in_lists() {
+        let key = format!("{:?}", "ab".repeat(32));
+        let rows = [
+            (None, "absent"),
+            (Some("7"), "7"),
+            (Some("\"a relay\""), "\"a relay\""),
+            (Some(&key), "a key"),
+            (Some("[\"secret code\", \"another\"]"), "a list of 2"),
+        ];
+        for (value, expected) in rows {
+            assert_eq!(loggable(&value.map(str::to_owned)), expected);
+        }
     }
 
     #[test]

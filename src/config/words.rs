@@ -2,6 +2,7 @@
 
 use super::key::{Range, Raw};
 use super::value::{Value, words};
+use crate::address::ClientNaming;
 use crate::policy::Circle;
 use crate::policy::groups::Creation;
 use crate::server::{Compression, Naming, OnFailure};
@@ -14,6 +15,10 @@ words! {
 }
 
 words! { OnFailure { "reject" => OnFailure::Reject, "accept" => OnFailure::Accept } }
+
+words! {
+    ClientNaming { "hashed" => ClientNaming::Hashed, "plain" => ClientNaming::Plain }
+}
 
 words! { Circle { "everyone" => Circle::Everyone, "members" => Circle::Members } }
 

@@ -64,6 +64,8 @@ pub enum Turned {
     Denied,
     /// The address is banned for so many more seconds.
     Banned(u64),
+    /// The address is banned from here on, for so many seconds, because of this connection.
+    Caught(u64),
     /// The address has as many connections as one may have.
     Full(u32),
     /// Connections come too fast.
@@ -98,7 +100,7 @@ impl Crowd {
             Ok(_) => {}
             Err(Turned::Denied | Turned::Banned(_)) => self.tally.shut_out_one(),
             Err(Turned::Full(_)) => add_one(&self.tally.crowded_out),
-            Err(Turned::TooFast(_)) => self.tally.refuse(Activity::Connect),
+            Err(Turned::TooFast(_) | Turned::Caught(_)) => self.tally.refuse(Activity::Connect),
         }
         entered
     }
@@ -118,7 +120,7 @@ impl Crowd {
             .and_then(|()| self.everybody.take(&quotas.everybody, connect, 1, now));
         if let Err(wait) = taken {
             self.misbehave(&visitor, quotas.bans.as_ref(), TOO_FAST_POINTS, now);
-            return Err(Turned::TooFast(wait));
+            return Err(visitor.ban_left(now).map_or(Turned::TooFast(wait), Turned::Caught));
         }
         let max = quotas.connections_max.filter(|_| !visitor.is_shared).unwrap_or(u32::MAX);
         let one_more = |count: u32| (count < max).then_some(count + 1);

@@ -120,6 +120,7 @@ impl Talk {
         outbound: Outbound,
     ) -> Talk {
         core.metrics.connections_opened_total.add(1);
+        tracing::debug!(client = %core.name_of(client), "a client has connected");
         let challenge = Challenge::new((core.relay.random)());
         let mut greeting = Vec::with_capacity(GREETING_BYTES);
         let session = {
@@ -222,6 +223,11 @@ impl Conversation for Talk {
         for subscription in open {
             self.core.close_subscription(&self.connection, subscription);
         }
+        tracing::debug!(
+            client = %self.core.name_of(self.connection.client),
+            ?ending,
+            "a client has gone"
+        );
         self.core.connections.borrow_mut().remove(self.connection.key);
         self.core.metrics.connections_closed_total.add(1);
         self.core.metrics.slow_readers_total.add(u64::from(ending == Ending::SlowReader));

@@ -6,7 +6,7 @@
 //! here locks.
 
 use std::cell::RefCell;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
 use super::settings::{Compression, LiveSettings};
 use super::work::Job;
+use crate::address::{Aliases, ClientName};
 use crate::clock::Clock;
 use crate::fanout::{Consumer, SubscriptionIndex};
 use crate::ingest::{Replies, Reply, WriterHandle};
@@ -53,6 +54,8 @@ pub(super) struct Relay {
     /// Everybody who is measured.
     pub(super) crowd: Arc<Crowd>,
     pub(super) in_force: InForce,
+    /// What log lines call clients.
+    pub(super) aliases: Aliases,
     /// The key that the relay signs with itself, if it has one.
     pub(super) own_key: Option<PublicKey>,
     /// What was decided about authors and readers.
@@ -273,6 +276,12 @@ impl Core {
             page: RefCell::default(),
             inbox: parts.inbox,
         }
+    }
+
+    /// Returns what log lines call a client.
+    pub(super) fn name_of(&self, client: IpAddr) -> ClientName {
+        let naming = self.settings.borrow().client_naming;
+        self.relay.aliases.name(client, naming, self.relay.clock.now_secs())
     }
 
     /// Returns how stored events travel on a connection.

@@ -42,6 +42,7 @@ impl Gate for Door {
         // Before all exemptions: somebody has said so of this very address.
         if self.0.is_blocked(client) {
             relay.crowd.tally().shut_out_one();
+            tracing::debug!(client = %self.0.name_of(client), "a blocked client was turned away");
             return Err(refusal(Turned::Denied));
         }
         let settings = self.0.settings.borrow();
@@ -51,7 +52,15 @@ impl Gate for Door {
         }
         match relay.crowd.enter(client, quotas, relay.clock.now_secs()) {
             Ok(visit) => Ok(Box::new(Allowance::of(&relay.crowd, visit))),
-            Err(turned) => Err(refusal(turned)),
+            Err(turned) => {
+                let client = self.0.name_of(client);
+                if let Turned::Caught(secs) = turned {
+                    tracing::warn!(%client, secs, "an address was banned: it connects too often");
+                } else {
+                    tracing::debug!(%client, ?turned, "a connection was turned away");
+                }
+                Err(refusal(turned))
+            }
         }
     }
 }
@@ -59,7 +68,9 @@ impl Gate for Door {
 fn refusal(turned: Turned) -> Refusal {
     let (status, line, wait_secs) = match turned {
         Turned::Denied => (403, "this address is not served", None),
-        Turned::Banned(secs) => (403, "this address is banned for a while", Some(secs)),
+        Turned::Banned(secs) | Turned::Caught(secs) => {
+            (403, "this address is banned for a while", Some(secs))
+        }
         Turned::Full(_) => (429, "too many connections from this address", None),
         Turned::TooFast(wait) => (429, "connections come too fast", Some(wait.0)),
     };
@@ -136,7 +147,11 @@ impl Core {
     pub(super) fn flow_after(&self, connection: &Connection, rest_secs: u64, now: u64) -> Flow {
         let ban_left = connection.session.borrow().allowance().ban_left(now);
         match ban_left {
-            Some(secs) => shut_out(connection, secs),
+            Some(secs) => {
+                let client = self.name_of(connection.client);
+                tracing::warn!(%client, secs, "a client was disconnected: its address is banned");
+                shut_out(connection, secs)
+            }
             None if rest_secs > 0 => self.rest(connection, now.saturating_add(rest_secs)),
             None => Flow::Continue,
         }

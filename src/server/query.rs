@@ -6,6 +6,7 @@
 //! when it arrives: numbers of subscriptions are never used twice.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::core::Core;
 use super::publish::Handed;
 use super::render::{self, Audience, SliceEnd, Sliced};
 use super::work::{CountJob, Job, SliceJob};
+use crate::address::ClientName;
 use crate::fanout::SubKey;
 use crate::net::Bytes;
 use crate::nostr::message::{self, SubscriptionId};
@@ -262,7 +264,7 @@ impl Core {
 
     fn go_on(&self, connection: &Rc<Connection>, subscription: u32, cursor: Cursor, end: SliceEnd) {
         match end {
-            SliceEnd::Done => self.note_query(&cursor),
+            SliceEnd::Done => self.note_query(&cursor, connection.client),
             SliceEnd::More => self.proceed(connection, subscription, cursor),
             SliceEnd::Failed => {
                 connection.session.borrow_mut().end_subscription(subscription);
@@ -272,14 +274,14 @@ impl Core {
     }
 
     /// Counts a query that was answered to its end, and tells of one that took long.
-    fn note_query(&self, cursor: &Cursor) {
+    fn note_query(&self, cursor: &Cursor, client: IpAddr) {
         let busy = cursor.busy();
         let metrics = &self.metrics.queries[cursor.plan() as usize];
         metrics.work_micros.add(u64::try_from(busy.as_micros()).unwrap_or(u64::MAX));
         metrics.steps_total.add(cursor.spent());
         metrics.rows_total.add(cursor.given() as u64);
         if self.settings.borrow().slow_query.is_some_and(|limit| busy >= limit) {
-            tell_slow(cursor);
+            tell_slow(cursor, self.name_of(client));
         }
     }
 
@@ -335,7 +337,7 @@ impl Core {
 
 /// Tells of a query by its form alone: what it asks for is its client's affair.
 #[cold]
-fn tell_slow(cursor: &Cursor) {
+fn tell_slow(cursor: &Cursor, client: ClientName) {
     let form: Vec<String> = cursor.filters().iter().take(FORMS_MAX).map(Filter::form).collect();
     tracing::warn!(
         millis = u64::try_from(cursor.busy().as_millis()).unwrap_or(u64::MAX),
@@ -344,6 +346,7 @@ fn tell_slow(cursor: &Cursor) {
         rows = cursor.given(),
         filters = cursor.filters().len(),
         form = form.join("; "),
+        %client,
         "slow query"
     );
 }

@@ -227,6 +227,9 @@ impl Report {
             samples.labelled(&label, tally.refused(activity));
         }
         page.counter("chappe_bans_total", "Times an address was banned.").value(tally.banned());
+        page.counter("chappe_connections_refused_total", "Connections that were not let in.")
+            .labelled("reason=\"banned\"", tally.shut_out())
+            .labelled("reason=\"crowded\"", tally.crowded_out());
     }
 
     fn tell_plugin(&self, page: &mut Exposition) {

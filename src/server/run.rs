@@ -26,6 +26,7 @@ use super::signals::{Sign, Signals, Steward};
 use super::start::{self, Consumers, Starter};
 use super::threads::{Leashed, Spawner, Thread};
 use super::work::Job;
+use crate::address::Aliases;
 use crate::clock::Clock;
 use crate::fanout::{self, RingLimits};
 use crate::ingest::WriterThread;
@@ -247,6 +248,7 @@ fn relay(
         office,
         crowd: Arc::new(Crowd::new(limits::CROWD_MAX)),
         in_force,
+        aliases: Aliases::new(sys::random_bytes()),
         kept: Kept::default(),
         counters: Counters::new(Arc::clone(&cores), clock.now_secs()),
         cores,

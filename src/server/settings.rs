@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::plugin::PluginSettings;
 use super::warden::Retention;
-use crate::address::AddressRanges;
+use crate::address::{AddressRanges, ClientNaming};
 use crate::net::ListenError;
 use crate::nostr::{Keypair, PublicKey};
 use crate::policy::{Admins, MembershipRules, groups};
@@ -54,6 +54,8 @@ pub struct LiveSettings {
     pub count_max: u64,
     /// Queries that take longer are told in the log.
     pub slow_query: Option<Duration>,
+    /// What log lines call clients.
+    pub client_naming: ClientNaming,
     /// What reconciliations may hold and say.
     pub reconcile: ReconcileLimits,
     /// What the relay says of itself.

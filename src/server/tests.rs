@@ -22,6 +22,7 @@ use super::settings::{
 };
 use super::warden::Retention;
 use super::work::{Job, Tools, Worker};
+use crate::address::{Aliases, ClientNaming};
 use crate::clock::Clock;
 use crate::deflate::Inflater;
 use crate::fanout::{self, RingLimits};
@@ -441,6 +442,7 @@ impl House {
             query: QueryLimits { default_limit: 10_000, max_limit: 10_000 },
             count_max: 1_000,
             slow_query: None,
+            client_naming: ClientNaming::Hashed,
             reconcile: ReconcileLimits { items_max: 1_000, answer_bytes_max: 4096 },
             about: About::default(),
             pages: PageSettings::default(),
@@ -458,6 +460,7 @@ impl House {
             random: || [9; 16],
             crowd: Arc::new(Crowd::new(100)),
             in_force: InForce::new(live, "127.0.0.1:7777".parse().unwrap()),
+            aliases: Aliases::new([9; 16]),
             kept: Kept::default(),
             cores: Arc::default(),
             counters: Counters::default(),

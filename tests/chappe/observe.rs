@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Relay, http, key, now};
+use crate::harness::{Client, Relay, http, key, now};
 
 /// The address that the relay says its metrics are at.
 fn metrics_address(relay: &Relay) -> String {
+    relay.await_said("/metrics\n");
     let said = relay.said();
     let rest = said.split("metrics       http://").nth(1).expect("it says where its metrics are");
     rest.split("/metrics").next().unwrap_or_default().to_owned()
@@ -101,6 +102,7 @@ fn a_relay_that_serves_is_healthy_and_ready_and_tells_nobody_else() {
     let upgrade = [("Connection", "upgrade"), ("Upgrade", "websocket")];
     assert_eq!(http(&address, "GET", "/", &upgrade).status, 404, "no websockets there");
     let unobserved = Relay::start();
+    unobserved.await_said("Ctrl-C");
     assert!(!unobserved.said().contains("/metrics"), "{}", unobserved.said());
 }
 
@@ -157,6 +159,66 @@ fn a_slow_query_is_told_by_its_form_alone() {
     for secret in ["secret", key(1).public()] {
         assert!(!said.contains(secret), "{secret} in {said}");
     }
+}
+
+/// The clients that the lines of a JSON log name, in order.
+fn clients_named(said: &str) -> Vec<String> {
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter_map(|line| line["client"].as_str().map(str::to_owned)).collect()
+}
+
+/// Has clients of some addresses do whatever is told in the log, at its most talkative.
+fn relay_that_has_much_to_tell(settings: &[&str]) -> Relay {
+    let talkative =
+        ["log.level=trace", "log.format=json", "guard.exempt=", "guard.ban_tolerance=30/day"];
+    let relay = Relay::start_with(&[&talkative, settings].concat());
+    let from = |address: &str| {
+        Client::connect_through(relay.address(), b"", &[("X-Forwarded-For", address)])
+    };
+    let mut client = from("192.0.2.1").expect("it is let in");
+    let event = key(1).note("what I have to say", now());
+    client.publish(&event).is_true("", "a note");
+    assert_eq!(client.ids(&[json!({"authors": [key(1).public()]})]).len(), 1);
+    drop(client);
+    drop(from("192.0.2.1").expect("it is let in"));
+    let mut forger = from("192.0.2.2").expect("it is let in");
+    for number in 0..2 {
+        let mut forged = key(2).note(&format!("what I never said {number}"), now());
+        forged.sig = event.sig.clone();
+        forger.publish(&forged).is_false("invalid", "a forged note");
+    }
+    forger.send(&json!(["CLOSE", "nothing"]));
+    relay.await_said("a client was disconnected: its address is banned");
+    assert!(from("192.0.2.2").is_err(), "it is banned");
+    relay.await_said("a connection was turned away");
+    relay
+}
+
+#[test]
+fn the_log_names_clients_by_an_alias_and_tells_nothing_of_what_they_say() {
+    let relay = relay_that_has_much_to_tell(&[]);
+    let said = relay.said();
+    for secret in ["192.0.2", "have to say", "never said", key(1).public(), key(2).public()] {
+        assert!(!said.contains(secret), "{secret} in {said}");
+    }
+    let named = clients_named(&said);
+    let is_alias = |name: &String| {
+        name.len() == 12 && name.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    assert!(named.iter().all(is_alias), "{named:?}");
+    // Opened twice by the one, and all that was against the other, are two names.
+    let mut different = named.clone();
+    different.sort_unstable();
+    different.dedup();
+    assert_eq!(different.len(), 2, "{named:?}");
+    assert!(named.len() >= 6, "{named:?}");
+}
+
+#[test]
+fn the_log_names_clients_by_their_address_where_the_operator_wants_that() {
+    let relay = relay_that_has_much_to_tell(&["log.client_addresses=plain"]);
+    let named = clients_named(&relay.said());
+    assert!(named.iter().all(|name| ["192.0.2.1", "192.0.2.2"].contains(&&**name)), "{named:?}");
 }
 
 #[test]

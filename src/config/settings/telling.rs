@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use super::super::forms::{LEVEL, LISTEN_ADDRESS, MODULE_LEVELS};
 use super::super::key::{Key, Range, Reload, Section, section};
 use super::super::value::{Level, LogFormat, Value};
+use crate::address::ClientNaming;
 
 section! {
-    /// Log lines on standard error. They have neither content of events nor keys, and no addresses.
+    /// Log lines on standard error. They have neither content of events nor keys.
     [log] LogSettings {
         /// Least important level that is written.
         #[key(unit = "", range = LEVEL, reload = Yes)]
@@ -25,6 +26,11 @@ section! {
         /// one line. 0: all of them.
         #[key(unit = "lines", range = Range::Integers(0, 1_000_000), reload = Yes)]
         repeats_max: u64 = 20;
+
+        /// How lines name clients. "hashed": by an alias that holds for a day and leads back to no
+        /// address. "plain": by their address.
+        #[key(unit = "", range = Range::OneOf(&["hashed", "plain"]), reload = Yes)]
+        client_addresses: ClientNaming = ClientNaming::Hashed;
 
         /// Queries that take more work than this are told, with their plan and the form of their
         /// filters. 0: none.

@@ -173,9 +173,10 @@ impl Said {
                 Ok(answer) => answers.push(answer),
                 Err(error) => {
                     self.metrics.lines_unread_total.add(1);
-                    let line = shown(line);
+                    // The line may repeat what the event says.
+                    let bytes = line.len();
                     log(&mut patience, self.name, |process| {
-                        tracing::warn!(process, ?line, "failed to {error}");
+                        tracing::warn!(process, bytes, "failed to {error}");
                     });
                 }
             });
@@ -215,10 +216,6 @@ fn log(patience: &mut Patience, name: Name, line: impl FnOnce(usize)) {
             line(process);
         }
     }
-}
-
-fn shown(line: &str) -> &str {
-    &line[..line.floor_char_boundary(SHOWN_BYTES_MAX)]
 }
 
 /// Requests are no longer put behind others when these have so many bytes.
