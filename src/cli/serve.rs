@@ -16,6 +16,7 @@ use super::reload::Reloads;
 use super::rules::{retention, write_rules};
 use super::secret::own_keys;
 use super::watchdog;
+use crate::config::write::view;
 use crate::config::{Flag, GroupMode, Settings};
 use crate::nostr::{Keypair, PublicKey};
 use crate::policy::groups::CREATE_INVITE;
@@ -143,6 +144,8 @@ fn management(settings: &Settings) -> ManagementSettings {
     ManagementSettings {
         admins: Arc::new(admins.collect()),
         log_entries_max: management.max_log_entries,
+        shown: Arc::new(view(settings)),
+        rules: settings.store.retention.clone(),
     }
 }
 

@@ -59,6 +59,32 @@ pub fn show_json(config: &Config) -> serde_json::Value {
     serde_json::Value::Object(rows.collect())
 }
 
+/// Returns every key as an administrator is shown it: its value unless it is a secret, whether that
+/// is the default, and what it means.
+pub fn view(settings: &Settings) -> serde_json::Value {
+    let defaults = Settings::default();
+    let row = |key: &'static Key| {
+        let (value, default) = (key.value(settings), key.value(&defaults));
+        let is_default = value == default;
+        let shown = match value {
+            Some(_) if is_secret(key) && !is_default => "(hidden)".into(),
+            value => value.map_or(serde_json::Value::Null, json_of_toml),
+        };
+        serde_json::json!({
+            "key": key.path(), "value": shown, "is_default": is_default,
+            "reloads": key.reload == Reload::Yes, "doc": key.doc.join(" ").trim(),
+        })
+    };
+    keys().map(row).collect()
+}
+
+/// Tells whether a value is nobody's business who can only look: invite codes, and whatever else
+/// lets somebody in.
+fn is_secret(key: &Key) -> bool {
+    let words = ["secret", "password", "token", "codes", "credential"];
+    words.iter().any(|word| key.name.contains(word))
+}
+
 /// Turns the TOML text of one value into JSON.
 fn json_of_toml(text: String) -> serde_json::Value {
     match text.parse() {

@@ -28,6 +28,7 @@ use super::query::Chunk;
 use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
 use super::settings::{Compression, LiveSettings};
+use super::warden::Sweeps;
 use super::work::Job;
 use crate::address::{Aliases, ClientName};
 use crate::clock::Clock;
@@ -62,6 +63,8 @@ pub(super) struct Relay {
     pub(super) standings: Standings,
     /// Where administrators are heard.
     pub(super) office: OfficeHandle,
+    /// What the warden tells of its looks at all events.
+    pub(super) sweeps: Sweeps,
     pub(super) kept: Kept,
     /// What each core counts.
     pub(super) cores: AllMetrics,

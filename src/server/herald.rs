@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::ConnectionKey;
 use super::core::{Inboxes, Message};
-use super::members::{Decision, Reception, Round};
+use super::members::{Change, Decision, Reception, Round};
 use crate::clock::Clock;
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
 use crate::mailbox::{self, Received, Receiver, Sender};
@@ -29,6 +29,8 @@ pub(super) enum Task {
     Petition { event: Event, from: ReplyTo },
     /// A subscription that asks for an invitation (NIP-43).
     Invitation { core: u32, connection: ConnectionKey, subscription: u32 },
+    /// A change that an administrator wants (NIP-86), who is told when it is stored.
+    Change { change: Change, answer: Sender<Result<(), Reject>> },
     /// Something changed, from which the relay may have to say something.
     Look,
 }
@@ -155,7 +157,7 @@ impl Herald {
     /// Decides tasks and publishes what follows; returns one that has to wait for that.
     fn attend_to_some(&mut self, first: Task) -> Option<Task> {
         let mut round = self.begin()?;
-        let mut answers = Vec::new();
+        let (mut answers, mut told) = (Vec::new(), Vec::new());
         let mut task = Some(first);
         for _ in 0..BATCH_TASKS_MAX {
             match task.take() {
@@ -173,6 +175,17 @@ impl Herald {
                         }
                     }
                 }
+                Some(Task::Change { change, answer }) => {
+                    match self.reception.change(&mut round, &change) {
+                        None => {
+                            task = Some(Task::Change { change, answer });
+                            break;
+                        }
+                        Some(Ok(())) => told.push(answer),
+                        // Who asked may have stopped waiting.
+                        Some(Err(reject)) => drop(answer.try_send(Err(reject))),
+                    }
+                }
                 Some(Task::Invitation { core, connection, subscription }) => {
                     let event = Box::new(self.reception.invite(&round));
                     let message = Message::Invitation { connection, subscription, event };
@@ -186,6 +199,9 @@ impl Herald {
         }
         let events = self.reception.finish(round, Instant::now());
         let published = self.publish(events);
+        for answer in told {
+            let _ = answer.try_send(published.clone());
+        }
         for answer in answers {
             let said = published.clone().map(|()| answer.text);
             self.answer(answer.to, &answer.id, &said);

@@ -44,6 +44,31 @@ pub(super) enum Decision {
     Wait,
 }
 
+/// What administrators change about members and roles (NIP-86).
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// Somebody becomes a member, or has exactly these roles from then on.
+    Add(PublicKey, Option<Vec<String>>),
+    /// Somebody is no member any more.
+    Remove(PublicKey),
+    /// A role is made, or described anew.
+    Role(Role),
+    /// There is no such role any more.
+    DeleteRole(String),
+}
+
+/// A role, as the relay describes one (NIP-43).
+#[derive(Clone, Debug)]
+pub(super) struct Role {
+    pub(super) id: String,
+    pub(super) label: String,
+    pub(super) description: String,
+    /// A hue, from 0 to 360.
+    pub(super) color: Option<u64>,
+    /// Where it stands in lists.
+    pub(super) order: Option<u64>,
+}
+
 impl Round {
     /// Begins without decisions; what is decided is dated by `turn`.
     pub(super) fn new(members: Membership, keys: Arc<Keypair>, turn: u64, now: u64) -> Round {
@@ -51,8 +76,18 @@ impl Round {
     }
 
     fn change(&mut self, kind: Kind, key: &PublicKey, invite: Option<InviteId>) {
+        let invite = invite.map(|id| vec!["invite".to_owned(), id.to_string()]);
+        self.change_with(kind, key, invite);
+    }
+
+    fn change_with(
+        &mut self,
+        kind: Kind,
+        key: &PublicKey,
+        more: impl IntoIterator<Item = Vec<String>>,
+    ) {
         let mut tags = vec![protected(), vec!["p".to_owned(), key.to_string()]];
-        tags.extend(invite.map(|id| vec!["invite".to_owned(), id.to_string()]));
+        tags.extend(more);
         let event = self.keys.sign_event(self.turn, kind, &tags, "");
         self.members.note(&event.view());
         self.touched.insert(*key);
@@ -131,6 +166,41 @@ impl Reception {
         }
     }
 
+    /// Decides on a change of an administrator; nothing if it has to wait for the next round.
+    pub(super) fn change(&self, round: &mut Round, change: &Change) -> Option<Result<(), Reject>> {
+        let refuse = |text| Some(Err(Reject::new(Prefix::Restricted, text)));
+        match change {
+            Change::Add(key, _) | Change::Remove(key) if round.touched.contains(key) => None,
+            Change::Add(key, roles) => {
+                let none = || vec![vec!["role".to_owned(), String::new()]];
+                let tags = roles.as_ref().map(|roles| match roles.is_empty() {
+                    true => none(),
+                    false => roles.iter().map(|id| vec!["role".to_owned(), id.clone()]).collect(),
+                });
+                round.change_with(Kind::MEMBER_ADDED, key, tags.unwrap_or_default());
+                Some(Ok(()))
+            }
+            Change::Remove(key) if round.members.rules().operator == Some(*key) => {
+                refuse("the operator is a member as long as relay.pubkey says so")
+            }
+            Change::Remove(key) => {
+                round.change(Kind::MEMBER_REMOVED, key, None);
+                Some(Ok(()))
+            }
+            Change::Role(role) => {
+                round.events.push(role.event(&round.keys, round.turn));
+                Some(Ok(()))
+            }
+            Change::DeleteRole(id) => {
+                let (kind, own_key) = (Kind::ROLE, round.keys.public_key());
+                let address = format!("{kind}:{own_key}:{id}");
+                let tags = [vec!["a".to_owned(), address], vec!["k".to_owned(), kind.to_string()]];
+                round.events.push(round.keys.sign_event(round.turn, Kind::DELETION, &tags, ""));
+                Some(Ok(()))
+            }
+        }
+    }
+
     /// Returns an invitation for one more member, signed by the relay.
     pub(super) fn invite(&self, round: &Round) -> Event {
         let expires = round.now.saturating_add(self.settings.invite_secs);
@@ -171,6 +241,20 @@ impl Reception {
             return Err("that invite code is used up");
         }
         Ok(Some(id))
+    }
+}
+
+impl Role {
+    fn event(&self, keys: &Keypair, at: u64) -> Event {
+        let tag = |name: &str, value: &str| vec![name.to_owned(), value.to_owned()];
+        let mut tags = vec![protected(), tag("d", &self.id)];
+        for (name, text) in [("label", &self.label), ("description", &self.description)] {
+            tags.extend((!text.is_empty()).then(|| tag(name, text)));
+        }
+        for (name, number) in [("color", self.color), ("order", self.order)] {
+            tags.extend(number.map(|number| tag(name, &number.to_string())));
+        }
+        keys.sign_event(at, Kind::ROLE, &tags, "")
     }
 }
 

@@ -25,6 +25,7 @@ use super::settings::{LiveSettings, ServerError, ServerSettings};
 use super::signals::{Sign, Signals, Steward};
 use super::start::{self, Consumers, Starter};
 use super::threads::{Leashed, Spawner, Thread};
+use super::warden::Sweeps;
 use super::work::Job;
 use crate::address::Aliases;
 use crate::clock::Clock;
@@ -116,9 +117,10 @@ impl Server {
         let stage = starter.stage(questions, &plugin_metrics)?;
         let (work, workers) = starter.workers(count)?;
         let chores = vec![starter.warden()?, starter.keeper()?];
-        let office = starter.office(calls)?;
+        let office_keys = keys.clone();
         let speaker = starter.herald(keys, membership, desk)?;
         let asked = speaker.is_some().then_some(&herald);
+        let office = starter.office(calls, office_keys.as_deref(), asked)?;
         let cores = starter.cores(listeners, &bells, &consumers, (&work, asked))?;
         let report = starter.report(&plugin_metrics, &work, head);
         let reporter = starter.reporter(report, reporting.into_iter().flatten().next())?;
@@ -246,6 +248,7 @@ fn relay(
         own_key: keys.map(Keypair::public_key),
         standings,
         office,
+        sweeps: Sweeps::default(),
         crowd: Arc::new(Crowd::new(limits::CROWD_MAX)),
         in_force,
         aliases: Aliases::new(sys::random_bytes()),

@@ -79,6 +79,10 @@ pub struct ManagementSettings {
     pub admins: Arc<Admins>,
     /// How many of their acts are kept.
     pub log_entries_max: u64,
+    /// The configuration as they are shown it, without secrets.
+    pub shown: Arc<serde_json::Value>,
+    /// The rules of retention in their own words.
+    pub rules: Vec<String>,
 }
 
 /// Who belongs to the relay, and how one gets in (NIP-43).

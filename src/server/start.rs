@@ -24,6 +24,7 @@ use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::PluginMetrics;
 use crate::net;
 use crate::nostr::{Keypair, Verifier};
+use crate::policy::InviteKey;
 use crate::policy::groups::Rules;
 use crate::seq::Seq;
 use crate::store::Store;
@@ -153,11 +154,18 @@ impl Starter {
     }
 
     /// Starts the office, which attends to calls of administrators.
-    pub(super) fn office(&self, calls: Calls) -> Result<Thread, ServerError> {
+    pub(super) fn office(
+        &self,
+        calls: Calls,
+        keys: Option<&Keypair>,
+        herald: Option<&HeraldHandle>,
+    ) -> Result<Thread, ServerError> {
         let parts = OfficeParts {
             relay: Arc::clone(&self.relay),
             writer: self.writer.clone(),
             inboxes: self.inboxes.clone(),
+            herald: herald.cloned(),
+            invite_key: keys.map(InviteKey::of),
             calls,
             stop: self.stopping.clone(),
         };

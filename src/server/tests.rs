@@ -20,7 +20,7 @@ use super::render::SliceSize;
 use super::settings::{
     About, Compression, LiveSettings, ManagementSettings, PageSettings, Proxies,
 };
-use super::warden::Retention;
+use super::warden::{Retention, Sweeps};
 use super::work::{Job, Tools, Worker};
 use crate::address::{Aliases, ClientNaming};
 use crate::clock::Clock;
@@ -453,6 +453,7 @@ impl House {
         };
         let relay = Arc::new(Relay {
             office: management::office_channel().0,
+            sweeps: Sweeps::default(),
             own_key: None,
             standings: Standings::default(),
             store: store.clone(),

@@ -3,6 +3,7 @@
 //! that in small batches. No snapshot is held for longer than one slice (I6).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::core::Relay;
@@ -24,6 +25,39 @@ pub struct Retention {
     pub rules: Arc<[RetentionRule]>,
     /// How long after one look at all events the next one begins.
     pub period: Duration,
+}
+
+/// What is known of the looks at all events, and whether another one is wanted.
+#[derive(Debug, Default)]
+pub(super) struct Sweeps {
+    is_wanted: AtomicBool,
+    is_on: AtomicBool,
+    /// The second of the last one; 0 before the first.
+    at: AtomicU64,
+    removed: AtomicU64,
+}
+
+impl Sweeps {
+    /// Has all events looked at soon, though it is not time yet.
+    pub(super) fn want(&self) {
+        self.is_wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether one is under way, or about to be.
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed) || self.is_wanted.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the last one ended, and how many events it removed.
+    pub(super) fn last(&self) -> Option<(u64, u64)> {
+        let at = self.at.load(Ordering::Relaxed);
+        (at > 0).then(|| (at, self.removed.load(Ordering::Relaxed)))
+    }
+
+    fn end(&self, at: u64, removed: u64) {
+        self.removed.store(removed, Ordering::Relaxed);
+        self.at.store(at, Ordering::Relaxed);
+    }
 }
 
 /// The warden's thread.
@@ -59,10 +93,15 @@ impl Warden {
             let now = self.relay.clock.now_secs();
             let is_due =
                 self.swept_at.is_none_or(|at| now.saturating_sub(at) >= retention.period.as_secs());
-            if retention.rules.is_empty() || !is_due {
+            let sweeps = &self.relay.sweeps;
+            let is_wanted = sweeps.is_wanted.swap(false, Ordering::Relaxed);
+            if retention.rules.is_empty() || !(is_due || is_wanted) {
                 continue;
             }
-            match self.sweep(&retention.rules, now) {
+            sweeps.is_on.store(true, Ordering::Relaxed);
+            let swept = self.sweep(&retention.rules, now);
+            self.relay.sweeps.is_on.store(false, Ordering::Relaxed);
+            match swept {
                 Ok(Duty::On) => self.swept_at = Some(now),
                 Ok(Duty::Over) => return,
                 Err(error) => {
@@ -128,6 +167,7 @@ impl Warden {
                 return Ok(Duty::Over);
             }
         }
+        self.relay.sweeps.end(self.relay.clock.now_secs(), gone);
         if gone > 0 {
             tracing::info!(events = gone, "events were removed by the rules of retention");
         }

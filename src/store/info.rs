@@ -79,7 +79,7 @@ pub fn living(store: &Store) -> Result<Living, StoreError> {
 }
 
 /// What a store takes, cheaply found out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct StoreSize {
     /// Living events.
     pub events: u64,

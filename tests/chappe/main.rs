@@ -40,6 +40,7 @@ mod nip98;
 mod deflate;
 
 mod guard;
+mod management;
 mod plugins;
 mod policy;
 mod proxies;

@@ -290,7 +290,13 @@ fn local(relay: &Relay, method: &str, params: &Value) -> Value {
 }
 
 /// Those of the NIP.
-const METHODS: [&str; 18] = [
+const METHODS: [&str; 24] = [
+    "createrole",
+    "editrole",
+    "deleterole",
+    "assignrole",
+    "unassignrole",
+    "listeventsneedingmoderation",
     "banpubkey",
     "unbanpubkey",
     "listbannedpubkeys",

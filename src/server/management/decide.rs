@@ -2,23 +2,28 @@
 
 use serde_json::Value;
 
-use super::call::{Caller, Refusal, Said};
+use super::call::{Caller, Refusal, Said, Who};
 use super::office::Office;
 use super::params::Params;
 use crate::policy::Subject;
+use crate::server::members::Change;
 
 /// What a method answers that has done something (NIP-86).
 const DONE: Said = Ok(Value::Bool(true));
 
 pub(super) fn ban_key(office: &mut Office, params: &Params<'_>, caller: &Caller) -> Said {
     let (key, reason) = (params.key(0)?, params.reason(1)?);
-    if let super::call::Who::Admin(own, _) = &caller.who
+    if let Who::Admin(own, _) = &caller.who
         && *own == key
     {
         return Err(Refusal::Failed("that is your own key".to_owned()));
     }
     let allowed = (Subject::AllowedKey(key), None);
     office.decide(vec![(Subject::BannedKey(key), Some(reason)), allowed])?;
+    // A member could still read.
+    if office.is_member(&key) {
+        office.change(vec![Change::Remove(key)])?;
+    }
     DONE
 }
 
@@ -33,6 +38,10 @@ pub(super) fn allow_key(office: &mut Office, params: &Params<'_>, _: &Caller) ->
     let (key, reason) = (params.key(0)?, params.reason(1)?);
     let banned = (Subject::BannedKey(key), None);
     office.decide(vec![(Subject::AllowedKey(key), Some(reason)), banned])?;
+    // Where there are members, being one is what lets in.
+    if office.require_members().is_ok() && !office.is_member(&key) {
+        office.change(vec![Change::Add(key, None)])?;
+    }
     DONE
 }
 
@@ -40,6 +49,9 @@ pub(super) fn unallow_key(office: &mut Office, params: &Params<'_>, _: &Caller) 
     let key = params.key(0)?;
     params.reason(1)?;
     office.decide(vec![(Subject::AllowedKey(key), None)])?;
+    if office.is_member(&key) {
+        office.change(vec![Change::Remove(key)])?;
+    }
     DONE
 }
 

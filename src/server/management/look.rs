@@ -23,10 +23,19 @@ pub(super) fn banned_keys(office: &mut Office, _: &Params<'_>, _: &Caller) -> Sa
 }
 
 pub(super) fn allowed_keys(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
-    list(office, "pubkey", |subject| match subject {
+    let mut listed = list(office, "pubkey", |subject| match subject {
         Subject::AllowedKey(key) => Some(key.to_string()),
         _ => None,
-    })
+    })?;
+    // Members are allowed by being members.
+    if let (Ok(members), Some(rows)) = (office.require_members(), listed.as_array_mut()) {
+        let moderation = office.moderation();
+        let others = members.iter().filter(|(key, _)| !moderation.allows_key(key));
+        rows.extend(
+            others.map(|(key, _)| json!({ "pubkey": key.to_string(), "reason": "member" })),
+        );
+    }
+    Ok(listed)
 }
 
 pub(super) fn banned_events(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {

@@ -3,7 +3,7 @@
 use super::call::{Caller, Said};
 use super::office::Office;
 use super::params::Params;
-use super::{decide, look};
+use super::{decide, figures, look, people, queue, search, upkeep};
 use crate::policy::Right;
 
 /// A method.
@@ -45,6 +45,12 @@ pub(super) const METHODS: &[Method] = &[
     change("allowpubkey", Right::Moderate, decide::allow_key),
     change("unallowpubkey", Right::Moderate, decide::unallow_key),
     look("listallowedpubkeys", look::allowed_keys),
+    change("createrole", Right::People, people::create_role),
+    change("editrole", Right::People, people::edit_role),
+    change("deleterole", Right::People, people::delete_role),
+    change("assignrole", Right::People, people::assign_role),
+    change("unassignrole", Right::People, people::unassign_role),
+    look("listeventsneedingmoderation", queue::events_needing_moderation),
     change("allowevent", Right::Moderate, decide::allow_event),
     change("banevent", Right::Moderate, decide::ban_event),
     look("listbannedevents", look::banned_events),
@@ -61,6 +67,18 @@ pub(super) const METHODS: &[Method] = &[
     look("listdisallowedkinds", look::disallowed_kinds),
     Method { name: "chappe.whoami", right: Right::Any, effect: Effect::Looks, run: look::who_am_i },
     look("chappe.log", look::log),
+    look("chappe.stats", figures::stats),
+    look("chappe.queue", queue::queue),
+    look("chappe.search", search::search),
+    change("chappe.removeevents", Right::Store, search::remove),
+    look("chappe.listmembers", people::list_members),
+    look("chappe.listroles", people::list_roles),
+    change("chappe.addmember", Right::People, people::add_member),
+    change("chappe.removemember", Right::People, people::remove_member),
+    change("chappe.createinvite", Right::People, people::create_invite),
+    look("chappe.config", upkeep::config),
+    look("chappe.retention", upkeep::retention),
+    change("chappe.sweep", Right::Store, upkeep::sweep),
 ];
 
 /// Returns the method of a name.

@@ -19,7 +19,12 @@ mod office;
 mod params;
 
 mod decide;
+mod figures;
 mod look;
+mod people;
+mod queue;
+mod search;
+mod upkeep;
 
 mod door;
 mod socket;

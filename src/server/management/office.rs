@@ -13,8 +13,9 @@ use super::method::{self, Effect};
 use super::params::Params;
 use super::socket::LocalDoor;
 use crate::ingest::WriterHandle;
-use crate::policy::{Moderation, Subject};
+use crate::policy::{InviteKey, Moderation, Subject};
 use crate::server::core::{Inboxes, Message, Relay};
+use crate::server::herald::HeraldHandle;
 use crate::store::{FactChange, StoreError};
 
 /// What the office is made of.
@@ -22,6 +23,10 @@ pub(in crate::server) struct OfficeParts {
     pub(in crate::server) relay: Arc<Relay>,
     pub(in crate::server) writer: WriterHandle,
     pub(in crate::server) inboxes: Inboxes,
+    /// Who speaks for the relay, if it has members.
+    pub(in crate::server) herald: Option<HeraldHandle>,
+    /// What makes invitations, if the relay has a key.
+    pub(in crate::server) invite_key: Option<InviteKey>,
     pub(in crate::server) calls: Calls,
     pub(in crate::server) stop: watch::Receiver<bool>,
 }
@@ -31,6 +36,8 @@ pub(in crate::server) struct Office {
     pub(super) relay: Arc<Relay>,
     pub(super) writer: WriterHandle,
     pub(super) inboxes: Inboxes,
+    pub(super) herald: Option<HeraldHandle>,
+    pub(super) invite_key: Option<InviteKey>,
     journal: Journal,
     /// The entry about the call at hand, until it is written.
     entry: Option<Entry>,
@@ -40,10 +47,11 @@ impl Office {
     /// Attends to calls until the server stops.
     pub(in crate::server) fn run(parts: OfficeParts) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let OfficeParts { relay, writer, inboxes, mut calls, mut stop } = parts;
+        let OfficeParts { relay, writer, inboxes, herald, invite_key, mut calls, mut stop } = parts;
         let folder = relay.store.path().to_owned();
         let journal = Journal::open(&relay.store).map_err(std::io::Error::other)?;
-        let mut office = Office { relay, writer, inboxes, journal, entry: None };
+        let mut office =
+            Office { relay, writer, inboxes, herald, invite_key, journal, entry: None };
         LocalSet::new().block_on(&runtime, async move {
             match LocalDoor::open(&folder) {
                 Ok(door) => drop(spawn_local(door.serve(calls.handle))),

@@ -40,6 +40,11 @@ impl Counters {
         Counters { cores, started, answer: Mutex::default() }
     }
 
+    /// Returns the second in which counting began.
+    pub(in crate::server) fn started(&self) -> u64 {
+        self.started
+    }
+
     /// Returns the numbers as JSON, not older than the second `now`.
     ///
     /// # Errors
