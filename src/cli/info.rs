@@ -97,7 +97,7 @@ fn push_kinds(out: &mut String, kinds: &[(u16, u64)], kinds_max: usize) {
     }
     if kinds.len() > kinds_max {
         let rest = &kinds[kinds_max..];
-        let events: u64 = rest.iter().map(|(_, count)| count).sum();
+        let events: u64 = rest.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count));
         let name = format!("{} others", rest.len());
         let _ = writeln!(out, "{name:<16} {:>14}  (--all-kinds)", grouped(events));
     }

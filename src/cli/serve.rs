@@ -27,8 +27,8 @@ use crate::server::{
     Server, ServerError, ServerSettings,
 };
 use crate::session::{
-    Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
-    WorkLimits,
+    Authentication, Commitment, Delegation, EventLimits, NegentropyLimits, RestrictedKinds,
+    SessionLimits, WorkLimits,
 };
 use crate::store::Store;
 use crate::sys::service;
@@ -82,7 +82,8 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
 /// Says what runs, where, and what to do next.
 fn introduce(store: &Store, server: &Server) -> Result<(), Failure> {
     let address = server.local_addr();
-    let events: u64 = store.snapshot()?.totals().map(|(_, count)| count).sum();
+    let events: u64 =
+        store.snapshot()?.totals().fold(0, |sum, (_, count)| sum.saturating_add(count));
     say(&format!("Chappe {}, a Nostr relay", env!("CARGO_PKG_VERSION")));
     say(&format!("  listening on  ws://{address}"));
     say(&format!("  events        {} in {}", grouped(events), store.path().display()));
@@ -188,6 +189,10 @@ fn session(settings: &Settings) -> Result<SessionLimits, Failure> {
         event: event(settings)?,
         authentication: if required { Authentication::Required } else { Authentication::Optional },
         restricted: restricted(settings),
+        delegation: match settings.delegation.enabled {
+            true => Delegation::Honoured,
+            false => Delegation::Ignored,
+        },
         names: own_names(settings),
         quotas: quotas::quotas(settings),
     })

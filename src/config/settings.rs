@@ -16,7 +16,7 @@ mod telling;
 pub use guarding::{AddressRates, AllRates, ConnectionRates, GuardSettings, KeyRates};
 pub use judging::{PluginKeys, PolicySettings};
 pub use managing::ManagementSettings;
-pub use presence::{GroupSettings, MembershipSettings, RelaySettings};
+pub use presence::{DelegationSettings, GroupSettings, MembershipSettings, RelaySettings};
 pub use reaching::NetworkSettings;
 pub use serving::{AuthSettings, LimitSettings, ServerSettings};
 pub use storing::StoreSettings;
@@ -28,6 +28,7 @@ settings! {
     relay: RelaySettings,
     membership: MembershipSettings,
     groups: GroupSettings,
+    delegation: DelegationSettings,
     store: StoreSettings,
     server: ServerSettings,
     auth: AuthSettings,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use foldhash::quality::FixedState;
 
 use super::subscription::{Condition, Filing, SubKey};
-use crate::nostr::{EventRef, Filter, Value};
+use crate::nostr::{EventRef, Filter, PublicKey, Value, delegation};
 
 /// The subscriptions of one core, found by the events they match.
 pub struct SubscriptionIndex {
@@ -30,6 +30,8 @@ pub struct SubscriptionIndex {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_key: HashMap<SubKey, u32, FixedState>,
+    /// How many filters are also about what is made in their authors' names (NIP-26).
+    by_delegation: u32,
     /// How many postings there are of each group, so that an event skips what nobody asks for.
     groups: [u32; GROUP_COUNT],
     /// The number of the event being matched; a slot that carries it has matched already.
@@ -47,6 +49,7 @@ impl SubscriptionIndex {
             slots: Vec::new(),
             free: Vec::new(),
             by_key: HashMap::with_hasher(state),
+            by_delegation: 0,
             groups: [0; GROUP_COUNT],
             stamp: 0,
         }
@@ -59,6 +62,7 @@ impl SubscriptionIndex {
         self.by_key.insert(key, slot);
         for (number, filter) in (0..).zip(filters.iter()) {
             let target = Target { slot, filter: number };
+            self.by_delegation += u32::from(filter.by_delegation);
             let filing = Filing::of(filter);
             if let Filing::Everything = filing {
                 self.everything.push(target);
@@ -82,6 +86,7 @@ impl SubscriptionIndex {
         self.free.push(slot);
         for (number, filter) in (0..).zip(filters.iter()) {
             let target = Target { slot, filter: number };
+            self.by_delegation -= u32::from(filter.by_delegation);
             let filing = Filing::of(filter);
             if let Filing::Everything = filing {
                 remove_target(&mut self.everything, target);
@@ -106,7 +111,9 @@ impl SubscriptionIndex {
             return;
         }
         self.advance_stamp();
-        let mut search = Search { event, slots: &mut self.slots, stamp: self.stamp, found };
+        let delegator = if self.by_delegation > 0 { delegation::delegator_of(event) } else { None };
+        let slots = &mut self.slots;
+        let mut search = Search { event, delegator, slots, stamp: self.stamp, found };
         search.try_all(&self.everything);
         let (state, postings, groups) = (&self.state, &self.postings, &self.groups);
         let mut look_up = |condition: Condition<'_>| {
@@ -119,6 +126,9 @@ impl SubscriptionIndex {
         };
         look_up(Condition::Id(event.id));
         look_up(Condition::Author(event.pubkey));
+        if let Some(delegator) = delegator {
+            look_up(Condition::Author(delegator));
+        }
         look_up(Condition::Kind(event.kind.0));
         for tag in event.tags() {
             if let (Some(letter), Some(value)) = (tag.letter(), tag.value()) {
@@ -180,6 +190,8 @@ impl SubscriptionIndex {
 /// One event on its way through the candidates.
 struct Search<'a> {
     event: &'a EventRef<'a>,
+    /// In whose name it was made.
+    delegator: Option<&'a PublicKey>,
     slots: &'a mut [Slot],
     stamp: u32,
     found: &'a mut Vec<SubKey>,
@@ -192,7 +204,7 @@ impl Search<'_> {
             if slot.stamp == self.stamp {
                 continue;
             }
-            if slot.filters[target.filter as usize].matches(self.event) {
+            if slot.filters[target.filter as usize].matches_as(self.event, |_| self.delegator) {
                 slot.stamp = self.stamp;
                 self.found.push(slot.key);
             }

@@ -75,18 +75,27 @@ impl<'a> Delegation<'a> {
     }
 }
 
+/// Returns in whose name an event claims to be made.
+pub fn claimed<'a>(event: &EventRef<'a>) -> Option<&'a PublicKey> {
+    claim(event).map(|delegation| delegation.delegator)
+}
+
 /// Returns in whose name an event was made, if its author was allowed to; the author's own name is
 /// none.
 ///
 /// An event without the tag costs a look for its name in the bytes, one with it a verification.
 pub fn delegator_of<'a>(event: &EventRef<'a>) -> Option<&'a PublicKey> {
-    FINDER.find(event.tags_packed)?;
-    let tag = event.tags().find(|tag| tag.name() == Value::Text(NAME))?;
-    let delegation = Delegation::of(&tag)?;
+    let delegation = claim(event)?;
     let is_proven = delegation.delegator != event.pubkey
         && delegation.allows(event)
         && delegation.is_signed_for(event.pubkey);
     is_proven.then_some(delegation.delegator)
+}
+
+fn claim<'a>(event: &EventRef<'a>) -> Option<Delegation<'a>> {
+    FINDER.find(event.tags_packed)?;
+    let tag = event.tags().find(|tag| tag.name() == Value::Text(NAME))?;
+    Delegation::of(&tag)
 }
 
 /// Reads a plain decimal number.

@@ -5,6 +5,7 @@
 
 mod read;
 
+use super::delegation;
 use super::event::EventRef;
 use super::id::{EventId, PublicKey};
 use super::json;
@@ -19,6 +20,9 @@ pub struct Filter {
     pub ids: Option<Box<[EventId]>>,
     /// Its author is one of these.
     pub authors: Option<Box<[PublicKey]>>,
+    /// It may also be made in the name of one of these authors (NIP-26). What clients send does not
+    /// say so: it is up to the relay.
+    pub by_delegation: bool,
     /// Its kind is one of these; numbers that are no kind were left out.
     pub kinds: Option<Box<[u16]>>,
     /// What its tags must hold, by letter and mode.
@@ -86,12 +90,38 @@ impl Filter {
 
     /// Tells whether all conditions hold for an event; limit and search are none.
     pub fn matches(&self, event: &EventRef<'_>) -> bool {
+        self.matches_as(event, |event| {
+            // Most claims name somebody else: only what would count is worth a verification.
+            let claimed = delegation::claimed(event)?;
+            is_among(self.authors.as_deref(), claimed).then(|| delegation::delegator_of(event))?
+        })
+    }
+
+    /// Does the same where the caller knows in whose name events were made.
+    #[inline]
+    pub fn matches_as<'e>(
+        &self,
+        event: &EventRef<'e>,
+        delegator: impl FnOnce(&EventRef<'e>) -> Option<&'e PublicKey>,
+    ) -> bool {
         self.since.is_none_or(|since| since <= event.created_at)
             && self.until.is_none_or(|until| event.created_at <= until)
             && is_among(self.kinds.as_deref(), &event.kind.0)
-            && is_among(self.authors.as_deref(), event.pubkey)
+            && (is_among(self.authors.as_deref(), event.pubkey)
+                || self.is_in_name(event, delegator))
             && is_among(self.ids.as_deref(), event.id)
             && self.tags.iter().all(|condition| condition.matches(event))
+    }
+
+    /// Tells whether an event by somebody else was made in the name of one of the authors.
+    #[inline]
+    fn is_in_name<'e>(
+        &self,
+        event: &EventRef<'e>,
+        delegator: impl FnOnce(&EventRef<'e>) -> Option<&'e PublicKey>,
+    ) -> bool {
+        self.by_delegation
+            && delegator(event).is_some_and(|it| is_among(self.authors.as_deref(), it))
     }
 
     /// Tells whether no event at all can match, so that there is nothing to look for.

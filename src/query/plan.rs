@@ -9,7 +9,8 @@ use crate::store::{Index, Range, StoreError, View};
 pub(super) enum Plan {
     /// Look each id up.
     Ids,
-    /// Read each author's kinds; without kinds in the filter, those that the author has.
+    /// Read each author's kinds; without kinds in the filter, those that the author has. With them
+    /// what was made in the author's name, if the filter is about that, too.
     Authors,
     /// Read the addresses that authors, kinds and `d` values make (the condition's place).
     Addresses(usize),
@@ -50,7 +51,8 @@ pub(super) fn candidates(filter: &Filter, total: impl Fn(u16) -> u64) -> Vec<Pla
         }
         for (place, condition) in filter.tags.iter().enumerate() {
             let count = authors.len().saturating_mul(kinds).saturating_mul(condition.values.len());
-            if is_address(filter, condition) && count <= ADDRESSES_MAX {
+            let is_address = is_address(filter, condition) && !filter.by_delegation;
+            if is_address && count <= ADDRESSES_MAX {
                 // Nearly every range holds one event at most: nothing can be cheaper.
                 return vec![Plan::Addresses(place)];
             }
@@ -72,7 +74,7 @@ pub(super) fn candidates(filter: &Filter, total: impl Fn(u16) -> u64) -> Vec<Pla
         }
     }
     // Their entries tell the author and the kind, but nothing of tags.
-    let is_blind = !filter.tags.is_empty();
+    let is_blind = !filter.tags.is_empty() || filter.by_delegation;
     let last = if is_blind { usize::MAX } else { 0 };
     match &filter.kinds {
         Some(kinds) => {
@@ -127,7 +129,7 @@ impl Plan {
         let authors = filter.authors.as_ref().map_or(1, |authors| authors.len());
         match self {
             Plan::Ids => filter.ids.as_ref().map_or(0, |ids| ids.len()),
-            Plan::Authors => authors * kinds,
+            Plan::Authors => authors * kinds * (1 + usize::from(filter.by_delegation)),
             Plan::Addresses(place) => authors * kinds * filter.tags[*place].values.len(),
             Plan::Tag { condition, value: None } => filter.tags[*condition].values.len() * kinds,
             Plan::Tag { value: Some(_), .. } | Plan::Kinds => kinds,
@@ -139,7 +141,7 @@ impl Plan {
     pub(super) fn is_proof(&self, filter: &Filter) -> bool {
         match self {
             Plan::Ids | Plan::Addresses(_) => false,
-            Plan::Authors => filter.tags.is_empty(),
+            Plan::Authors => filter.tags.is_empty() && !filter.by_delegation,
             Plan::Tag { condition, .. } => {
                 let is_single = filter.tags[*condition].values.len() == 1;
                 is_single && filter.tags.len() == 1 && filter.authors.is_none()
@@ -168,6 +170,10 @@ impl Plan {
             Plan::Authors => {
                 for author in filter.authors.iter().flatten() {
                     author_ranges(view, filter, author, since, until, &mut ranges)?;
+                    if filter.by_delegation {
+                        let hash = view.salt().delegator(author);
+                        tag_ranges(view, filter, hash, since, until, &mut ranges)?;
+                    }
                 }
             }
             Plan::Addresses(place) => {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{Budget, Cursor, Hint, QueryLimits, Step, count, explain, find_all};
-use crate::nostr::{Event, EventId, EventRef, Filter, Verified, Verifier};
+use crate::nostr::{Event, EventId, EventRef, Filter, Keypair, Verified, Verifier, verify};
 use crate::seq::Seq;
 use crate::store::{Durability, Store, StoreOptions, Writer};
 
@@ -23,8 +23,30 @@ fn author(number: u8) -> String {
     format!("{number:02x}").repeat(32)
 }
 
+/// Keys that let the authors speak for them.
+fn delegator(number: u8) -> Keypair {
+    Keypair::from_secret([number + 1; 32]).unwrap()
+}
+
+/// What a delegator signs for an author, rightly or not.
+fn delegation(random: &mut fastrand::Rng, author: &str) -> Vec<String> {
+    let from = delegator(random.u8(..2));
+    let conditions = *random.choice(&["kind=1", "created_at<140", "kind=0&kind=7"]).unwrap();
+    let text = format!("nostr:delegation:{author}:{conditions}");
+    let mut token = from.sign_id(&EventId(verify::digest(text.as_bytes())));
+    token.0[63] ^= u8::from(random.u8(..4) == 0);
+    let mut digits = Vec::new();
+    crate::hex::encode_into(&token.0, &mut digits);
+    let key = from.public_key().to_string();
+    ["delegation", &key, conditions, &String::from_utf8(digits).unwrap()].map(str::to_owned).into()
+}
+
 fn random_event(random: &mut fastrand::Rng, known: &[EventId]) -> Verified {
-    let mut tags = Vec::new();
+    let pubkey = author(random.u8(..5));
+    let mut tags: Vec<Vec<String>> = Vec::new();
+    if random.u8(..4) == 0 {
+        tags.push(delegation(random, &pubkey));
+    }
     for _ in 0..random.usize(..4) {
         let tag = match random.u8(..4) {
             0 => ["t".to_owned(), random.u8(..4).to_string()],
@@ -32,11 +54,11 @@ fn random_event(random: &mut fastrand::Rng, known: &[EventId]) -> Verified {
             2 => ["d".to_owned(), random.u8(..3).to_string()],
             _ => ["e".to_owned(), random.choice(known).map_or(String::new(), EventId::to_string)],
         };
-        tags.push(tag);
+        tags.push(tag.to_vec());
     }
     let kind = *random.choice(&[1, 1, 1, 7, 7, 0, 3, 30_023, 30_000, 1059]).unwrap();
     let json = serde_json::json!({
-        "id": "0".repeat(64), "pubkey": author(random.u8(..5)), "kind": kind, "tags": tags,
+        "id": "0".repeat(64), "pubkey": pubkey, "kind": kind, "tags": tags,
         "created_at": random.u64(100..160), "content": random.u32(..).to_string(),
         "sig": "0".repeat(128),
     });
@@ -61,7 +83,10 @@ fn random_filter(random: &mut fastrand::Rng, known: &[EventId]) -> Filter {
             random.choice(known).map_or(author(9), EventId::to_string).into()
         });
     }
-    some(random, "authors", &mut |random| author(random.u8(..6)).into());
+    some(random, "authors", &mut |random| match random.u8(..8) {
+        number @ 6.. => delegator(number - 6).public_key().to_string().into(),
+        number => author(number).into(),
+    });
     some(random, "kinds", &mut |random| {
         (*random.choice(&[0, 1, 3, 7, 30_023, 30_000, 1059, 4]).unwrap()).into()
     });
@@ -80,7 +105,9 @@ fn random_filter(random: &mut fastrand::Rng, known: &[EventId]) -> Filter {
     if random.bool() {
         filter.insert("limit".to_owned(), random.u64(..80).into());
     }
-    Filter::parse(serde_json::Value::Object(filter).to_string().as_bytes()).unwrap()
+    let text = serde_json::Value::Object(filter).to_string();
+    let filter = Filter::parse(text.as_bytes()).unwrap();
+    Filter { by_delegation: filter.authors.is_some() && random.bool(), ..filter }
 }
 
 /// What a filter gives: everything that matches, newest first, ties by lowest id, cut.

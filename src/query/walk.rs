@@ -5,7 +5,7 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::plan::Plan;
-use crate::nostr::{EventRef, Filter, PublicKey};
+use crate::nostr::{EventRef, Filter, PublicKey, delegation};
 use crate::seq::Seq;
 use crate::store::{Found, Range, Scan, StoreError, View};
 
@@ -113,6 +113,7 @@ pub(super) fn walk<'t>(
         group: Vec::new(),
         beyond: None,
         has_withheld: false,
+        is_by_author: *plan == Plan::Authors,
         want: task.want.saturating_sub(already),
         out,
     };
@@ -297,6 +298,8 @@ struct Walk<'w, 't, 'q> {
     /// A matching event was of a hidden kind. One is looked at, so that whoever decides about
     /// visibility knows; the others are stepped over.
     has_withheld: bool,
+    /// What is read stands under its author, or under whom its author speaks for.
+    is_by_author: bool,
     want: usize,
     out: &'w mut Vec<Match<'t>>,
 }
@@ -360,7 +363,13 @@ impl<'t> Walk<'_, 't, '_> {
 
     /// Keeps an event if it matches and may be seen.
     fn keep(&mut self, seq: Seq, event: EventRef<'t>) {
-        if self.task.filter.matches(&event) {
+        let filter = self.task.filter;
+        // What stands under a delegator was proven when it was entered there (NIP-26).
+        let is_match = match self.is_by_author {
+            true => filter.matches_as(&event, delegation::claimed),
+            false => filter.matches(&event),
+        };
+        if is_match {
             if !(self.task.is_visible)(&event) {
                 self.has_withheld |= self.task.hidden_kinds.contains(&event.kind.0);
                 return;
@@ -451,7 +460,11 @@ impl EntryCheck {
         let by_payload = matches!(plan, Plan::Kinds | Plan::Time);
         EntryCheck {
             kinds: filter.kinds.clone().filter(|_| *plan == Plan::Time),
-            authors: filter.authors.as_deref().filter(|_| by_payload).map(AuthorCheck::new),
+            authors: filter
+                .authors
+                .as_deref()
+                .filter(|_| by_payload && !filter.by_delegation)
+                .map(AuthorCheck::new),
         }
     }
 

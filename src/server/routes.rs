@@ -13,7 +13,7 @@ use crate::net::{Bytes, LaterResponse, RequestHead, Response, Site};
 use crate::nostr::info::{GroupFeatures, Limitation};
 use crate::nostr::{InformationDocument, Kind, PublicKey};
 use crate::policy::{self, Circle, Membership, MembershipRules, Moderation};
-use crate::session::Authentication;
+use crate::session::{Authentication, Delegation};
 
 /// What is at each path.
 pub(super) struct RelaySite {
@@ -242,6 +242,8 @@ fn supported_nips(settings: &LiveSettings, features: &Features<'_>) -> Vec<u16> 
     if is_private(Kind::GIFT_WRAP.0) {
         nips.extend([17, 59]);
     }
+    let is_honoured = settings.session.delegation == Delegation::Honoured;
+    nips.extend(is_honoured.then_some(26));
     nips.extend(features.has_groups.then_some(29));
     nips.extend(features.members.is_some().then_some(43));
     nips.extend((settings.session.negentropy.open_max > 0).then_some(77));

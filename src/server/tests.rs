@@ -33,8 +33,8 @@ use crate::nostr::{Event, Keypair, Kind};
 use crate::policy::{Allowance, Crowd, Quotas, Standings};
 use crate::query::{Budget, QueryLimits, ReconcileLimits};
 use crate::session::{
-    Authentication, Commitment, EventLimits, NegentropyLimits, OwnNames, RestrictedKinds,
-    SessionLimits, WorkLimits,
+    Authentication, Commitment, Delegation, EventLimits, NegentropyLimits, OwnNames,
+    RestrictedKinds, SessionLimits, WorkLimits,
 };
 use crate::store::{Durability, Store, StoreOptions};
 
@@ -429,6 +429,7 @@ impl House {
             negentropy: NegentropyLimits { open_max: 3, idle_secs_max: 10 },
             authentication: Authentication::Optional,
             restricted: RestrictedKinds::new([4, 1059, 21_059]),
+            delegation: Delegation::Ignored,
             names: OwnNames::Local("127.0.0.1:7777".parse().unwrap()),
             quotas: Quotas::default(),
         };

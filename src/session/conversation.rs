@@ -32,10 +32,32 @@ pub struct SessionLimits {
     pub authentication: Authentication,
     /// What only those involved may read.
     pub restricted: RestrictedKinds,
+    /// Whether authors are also found in what others have made in their names.
+    pub delegation: Delegation,
     /// The addresses of this relay.
     pub names: OwnNames,
     /// How much of what is allowed to whom.
     pub quotas: Quotas,
+}
+
+/// Whether authors may speak through others (NIP-26).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delegation {
+    /// An event is its author's alone.
+    Ignored,
+    /// Filters find it by whom it was delegated from, too.
+    Honoured,
+}
+
+impl Delegation {
+    /// Puts into filters what they are to find.
+    fn extend(self, filters: &mut [Filter]) {
+        if self == Delegation::Honoured {
+            for filter in filters {
+                filter.by_delegation = filter.authors.is_some();
+            }
+        }
+    }
 }
 
 /// Whether clients must say who they are (NIP-42).
@@ -179,15 +201,18 @@ impl Session {
             Ok(ClientMessage::Event(event)) => {
                 self.publish(event, Rules { limits, standing }, now, answer)
             }
-            Ok(ClientMessage::Req { subscription, filters }) => {
+            Ok(ClientMessage::Req { subscription, mut filters }) => {
+                limits.delegation.extend(&mut filters);
                 self.open(subscription, filters, Rules { limits, standing }, now, answer)
             }
             Ok(ClientMessage::Close { subscription }) => self.close(&subscription),
-            Ok(ClientMessage::Count { query, filters }) => {
+            Ok(ClientMessage::Count { query, mut filters }) => {
+                limits.delegation.extend(&mut filters);
                 self.count(query, filters, Rules { limits, standing }, now, answer)
             }
             Ok(ClientMessage::Auth(event)) => self.take_proof(event, limits, now, answer),
-            Ok(ClientMessage::NegOpen { subscription, filter, message }) => {
+            Ok(ClientMessage::NegOpen { subscription, mut filter, message }) => {
+                limits.delegation.extend(std::slice::from_mut(&mut filter));
                 let rules = Rules { limits, standing };
                 let refused = self.take(Activity::Reconcile, limits, now).err();
                 let refused =
@@ -478,6 +503,7 @@ mod tests {
             },
             authentication: Authentication::Optional,
             restricted: RestrictedKinds::new([4, 1059, 21_059]),
+            delegation: Delegation::Ignored,
             names: OwnNames::Public(RelayUrl::parse(OWN).into_iter().collect()),
             quotas: Quotas::default(),
         }

@@ -17,6 +17,8 @@ mod negentropy;
 pub use self::negentropy::{NegentropyLimits, Reconcile, Reconciliations, set_aside};
 pub use admission::{Commitment, EventLimits, WorkLimits, is_addressed};
 pub use answer::write_outcome;
-pub use conversation::{Action, Authentication, Rules, Session, SessionLimits, Subscription};
+pub use conversation::{
+    Action, Authentication, Delegation, Rules, Session, SessionLimits, Subscription,
+};
 pub use identity::{Challenge, OwnNames};
 pub use visible::{Reader, RestrictedKinds, Sight, is_shown, sight, visible};

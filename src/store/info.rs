@@ -156,7 +156,7 @@ fn size_of(
     let (log, places) = log_sizes(snapshot);
     let files = store.log().file().len() + store.log().places().len();
     Ok(StoreSize {
-        events: snapshot.totals().map(|(_, count)| count).sum(),
+        events: snapshot.totals().fold(0, |sum, (_, count)| sum.saturating_add(count)),
         last_seq: snapshot.seq().0,
         unmerged: snapshot.unmerged(),
         dead: snapshot.layers().dead.len() as u64,

@@ -25,6 +25,7 @@ mod nip04_17_59;
 mod nip09;
 mod nip11;
 mod nip13;
+mod nip26;
 mod nip29;
 mod nip40;
 mod nip42;

@@ -130,3 +130,13 @@ section! {
         min_references: u64 = 0;
     }
 }
+
+section! {
+    /// Whether people may let other keys speak for them (NIP-26), which hardly anybody does any
+    /// more.
+    [delegation] DelegationSettings {
+        /// Whether filters find an event by the key in whose name it was made, too.
+        #[key(unit = "", range = Range::Truth, reload = No)]
+        enabled: bool = false;
+    }
+}

@@ -148,6 +148,12 @@ impl Key {
         }
     }
 
+    /// The signature of a text's SHA-256, in hex.
+    pub(crate) fn sign_text(&self, text: &str) -> String {
+        let hash: [u8; 32] = Sha256::digest(text).into();
+        hex(&schnorr::sign_no_aux_rand(&hash, &self.pair).to_byte_array())
+    }
+
     /// Signs a kind 1 event without tags.
     pub(crate) fn note(&self, content: &str, at: u64) -> Event {
         self.event(1, content, &[], at)
