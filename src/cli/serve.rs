@@ -256,7 +256,7 @@ pub(super) fn kinds(numbers: &[u64]) -> impl Iterator<Item = u16> {
 
 fn pages(settings: &Settings) -> PageSettings {
     let pages = &settings.pages;
-    PageSettings { front: pages.front, counters: pages.counters }
+    PageSettings { front: pages.front, counters: pages.counters, admin: pages.admin }
 }
 
 fn about(settings: &Settings) -> About {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::management::{self, METHODS_OF_HTTP};
-use super::pages::{self, Audience, File, Subject, front};
+use super::pages::{self, ADMIN, Audience, File, Subject, front};
 use super::settings::{About, LiveSettings};
 use crate::limits;
 use crate::net::{Bytes, LaterResponse, RequestHead, Response, Site};
@@ -147,6 +147,7 @@ impl Site for RelaySite {
         match request.path() {
             "/" | "" => self.at_root(request),
             "/pages/counters.json" if is_get => self.counters(),
+            ADMIN if !self.core.settings.borrow().pages.admin => nothing_here(),
             path => match pages::find(path) {
                 Some(file) if is_get => file.answer(request),
                 Some(_) => only_get(),

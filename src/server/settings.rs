@@ -154,6 +154,8 @@ pub struct PageSettings {
     pub front: bool,
     /// Numbers on it.
     pub counters: bool,
+    /// The one at `/admin`.
+    pub admin: bool,
 }
 
 /// Why the server did not start, or stopped by itself.

@@ -98,6 +98,38 @@ fn numbers_are_totals_and_those_of_a_closed_relay_tell_less() {
 }
 
 #[test]
+fn the_page_of_administrators_is_there_unless_it_is_switched_off() {
+    let text = |relay: &Relay, path: &str| {
+        String::from_utf8(get(relay, path, &[]).body).expect("pages are UTF-8")
+    };
+    let admins = format!("management.admins={}", key(1).public());
+    let relay = Relay::start_with(&[&admins]);
+    let page = get(&relay, "/admin", &[]);
+    assert_eq!(page.status, 200);
+    assert_held(&page);
+    assert!(text(&relay, "/").contains("href=\"/admin\""));
+    // Every module that another one imports is there.
+    let mut waiting = vec!["/pages/admin.js".to_owned()];
+    let mut seen = Vec::new();
+    while let Some(path) = waiting.pop() {
+        let file = get(&relay, &path, &[]);
+        assert_eq!(file.status, 200, "{path}");
+        assert_eq!(file.header("content-type"), Some("text/javascript; charset=utf-8"));
+        let script = text(&relay, &path);
+        let imported = script.lines().filter(|line| line.starts_with("import "));
+        let names = imported.filter_map(|line| line.split("from \"./").nth(1)?.split('"').next());
+        seen.push(path.clone());
+        waiting.extend(names.map(|name| format!("/pages/{name}")).filter(|it| !seen.contains(it)));
+    }
+    assert!(seen.len() >= 6, "{seen:?}");
+    let nobody = Relay::start();
+    assert!(!text(&nobody, "/").contains("href=\"/admin\""), "nobody could log in");
+    let off = Relay::start_with(&[&admins, "pages.admin=false"]);
+    assert_eq!(get(&off, "/admin", &[]).status, 404);
+    assert!(!text(&off, "/").contains("href=\"/admin\""));
+}
+
+#[test]
 fn a_relay_without_a_page_still_says_what_it_is() {
     let relay = Relay::start_with(&["pages.front=false"]);
     let page = get(&relay, "/", &[("Accept", "text/html")]);

@@ -60,5 +60,10 @@ section! {
         /// Whether that page shows how many events, connections and subscriptions there are.
         #[key(unit = "", range = Range::Truth, reload = Yes)]
         counters: bool = true;
+
+        /// Whether there is a page at /admin, on which administrators do what they may do
+        /// (management.admins).
+        #[key(unit = "", range = Range::Truth, reload = Yes)]
+        admin: bool = true;
     }
 }

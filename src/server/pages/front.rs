@@ -5,6 +5,7 @@
 
 use super::super::settings::LiveSettings;
 use super::file::File;
+use super::library::ADMIN;
 use super::terms::{grouped, span, terms};
 use crate::nostr::{InformationDocument, bech32};
 use crate::policy::MembershipRules;
@@ -37,6 +38,9 @@ pub(in crate::server) fn front(settings: &LiveSettings, subject: &Subject<'_>) -
         "limits" => limits(document),
         "nips" => nips(&document.supported_nips),
         "operator" => operator(document),
+        "admin" if pages.admin && !settings.management.admins.is_empty() => {
+            format!("<a href=\"{ADMIN}\">Administration</a>")
+        }
         "version" => env!("CARGO_PKG_VERSION").to_owned(),
         _ => String::new(),
     });

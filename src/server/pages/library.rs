@@ -4,6 +4,9 @@ use std::sync::LazyLock;
 
 use super::file::File;
 
+/// Where the page of administrators is.
+pub(in crate::server) const ADMIN: &str = "/admin";
+
 /// Returns the file at this path.
 pub(in crate::server) fn find(path: &str) -> Option<&'static File> {
     LIBRARY.iter().find(|(known, _)| *known == path).map(|(_, file)| file)
@@ -13,6 +16,7 @@ static LIBRARY: LazyLock<Vec<(&str, File)>> = LazyLock::new(|| {
     FILES.iter().map(|(path, kind, text)| (*path, File::new(kind, text.as_bytes()))).collect()
 });
 
+const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const IMAGE: &str = "image/svg+xml";
@@ -23,6 +27,16 @@ const FILES: &[(&str, &str, &str)] = &[
     ("/pages/base.css", STYLE, include_str!("files/base.css")),
     ("/pages/front.css", STYLE, include_str!("files/front.css")),
     ("/pages/front.js", SCRIPT, include_str!("files/front.js")),
+    (ADMIN, HTML, include_str!("files/admin.html")),
+    ("/pages/admin.css", STYLE, include_str!("files/admin.css")),
+    ("/pages/admin.js", SCRIPT, include_str!("files/admin.js")),
+    ("/pages/api.js", SCRIPT, include_str!("files/api.js")),
+    ("/pages/chart.js", SCRIPT, include_str!("files/chart.js")),
+    ("/pages/dom.js", SCRIPT, include_str!("files/dom.js")),
+    ("/pages/moderation.js", SCRIPT, include_str!("files/moderation.js")),
+    ("/pages/nostr.js", SCRIPT, include_str!("files/nostr.js")),
+    ("/pages/overview.js", SCRIPT, include_str!("files/overview.js")),
+    ("/pages/relay.js", SCRIPT, include_str!("files/relay.js")),
 ];
 
 #[cfg(test)]

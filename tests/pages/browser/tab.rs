@@ -49,6 +49,14 @@ impl Tab {
         self.tools.attend_until(url, |seen| seen.loads > loads);
     }
 
+    /// Loads the page again.
+    #[track_caller]
+    pub fn reload(&mut self) {
+        let loads = self.tools.seen.loads;
+        self.tools.call("Page.reload", json!({}));
+        self.tools.attend_until("a page that is loaded again", |seen| seen.loads > loads);
+    }
+
     /// Looks at pages in this way from here on.
     pub fn look(&mut self, look: Look) {
         let features = json!([
@@ -99,7 +107,8 @@ impl Tab {
         );
         if self.value(&script) != json!(true) {
             let text = self.text();
-            panic!("{expression} does not become true; the page says:\n{text}");
+            let faults = &self.tools.seen.faults;
+            panic!("{expression} does not become true; the page says:\n{text}\n{faults:#?}");
         }
     }
 

@@ -1,0 +1,169 @@
+// Rooms about the relay itself: its people, what it says of itself, its store, settings and journal.
+
+import { author, button, bytes, field, form, h, key, number, say, span, table, time } from "./dom.js";
+import { read } from "./nostr.js";
+
+function card(title, about, ...parts) {
+  return h("section.card", h("h2", title), about && h("p.muted", about), ...parts);
+}
+
+// What is said of a key, for calls that take one.
+function keyOf(text) {
+  const found = read(text);
+  if (!found || found.id) throw new Error("That is no key: expected npub or 64 hexadecimal digits.");
+  return found.key ?? found.either;
+}
+
+export const people = {
+  id: "people",
+  title: "People",
+  needs: ["chappe.listmembers"],
+  async show(body, { call, methods }) {
+    let members;
+    try {
+      members = await call("chappe.listmembers");
+    } catch (error) {
+      if (error.state !== "failed") throw error;
+      body.replaceChildren(h("p.empty", `${error.message}`));
+      return;
+    }
+    const again = () => people.show(body, { call, methods });
+    const uses = field("Good for how many", { type: "number", min: 1, max: 1000, value: 1 });
+    const days = field("Good for days", { type: "number", min: 1, max: 365, value: 7 });
+    const made = h("div", { role: "status" });
+    const invite = methods.has("chappe.createinvite") && card("Invite", "Whoever has the code becomes a member.",
+      form("Make a code", [uses.row, days.row], async () => {
+        const { code } = await call("chappe.createinvite", Number(uses.input.value), days.input.value * 86400);
+        made.replaceChildren(h("p", "Give this to who is to join. It is not shown again."), h("pre", { tabIndex: 0 }, code));
+      }), made);
+    const who = field("Key", { spellcheck: false, required: true });
+    const add = methods.has("chappe.addmember") && form("Add", [who.row], async () => {
+      await call("chappe.addmember", keyOf(who.input.value));
+      say("Added.");
+      await again();
+    });
+    const rows = members.map(({ pubkey, roles }) => [author(pubkey), roles.join(", "),
+      methods.has("chappe.removemember") ? button("Remove", async () => {
+        await call("chappe.removemember", pubkey);
+        say("Removed.");
+        await again();
+      }, "danger") : ""]);
+    body.replaceChildren(...[invite, card("Members", `${number(members.length)} member${members.length === 1 ? "" : "s"}.`, add,
+      table("Members", ["Key", "Roles", ""], rows, "Nobody yet."))].filter(Boolean));
+  },
+};
+
+export const relay = {
+  id: "relay",
+  title: "Relay",
+  needs: ["changerelayname", "allowkind"],
+  async show(body, { call, methods }) {
+    const answer = await fetch("/", { headers: { accept: "application/nostr+json" } });
+    const said = await answer.json();
+    const parts = [
+      ["changerelayname", "Name", said.name, {}],
+      ["changerelaydescription", "Description", said.description, { as: "textarea" }],
+      ["changerelayicon", "Address of an icon", said.icon, { type: "url" }],
+    ].filter(([method]) => methods.has(method)).map(([method, label, value = "", properties]) => {
+      const it = field(label, { ...properties, value });
+      return form("Save", [it.row], async () => {
+        await call(method, it.input.value);
+        say(`${label}: saved.`);
+      });
+    });
+    const about = "What clients and people see. Empty: what the configuration says.";
+    const sections = parts.length ? [card("About", about, ...parts)] : [];
+    if (methods.has("allowkind")) {
+      const [allowed, refused] = [await call("listallowedkinds"), await call("listdisallowedkinds")];
+      const kind = field("Kind", { type: "number", min: 0, max: 65535, required: true });
+      const decide = (method) => async () => {
+        await call(method, Number(kind.input.value));
+        say(`Kind ${kind.input.value}: done.`);
+        await relay.show(body, { call, methods });
+      };
+      const refuse = methods.has("disallowkind") && button("Refuse", decide("disallowkind"), "danger");
+      const both = form("Allow", [kind.row], decide("allowkind"), "main");
+      if (refuse) both.append(refuse);
+      sections.push(card("Kinds", null, h("dl.pairs",
+        h("dt", "Taken"), h("dd", allowed.length ? allowed.join(", ") : "All that are not refused"),
+        h("dt", "Refused"), h("dd", refused.length ? refused.join(", ") : "None")), both));
+    }
+    body.replaceChildren(...sections);
+  },
+};
+
+export const storage = {
+  id: "storage",
+  title: "Storage",
+  needs: ["chappe.retention"],
+  async show(body, { call, methods }) {
+    const sections = [];
+    if (methods.has("chappe.stats")) {
+      const { store } = await call("chappe.stats");
+      const tiles = [["Events", number(store.events)], ["Size", bytes(store.file_bytes)],
+        ["Can grow to", bytes(store.map_bytes)], ["To be merged", number(store.unmerged)],
+        ["Not yet freed", number(store.dead)]];
+      sections.push(h("dl.tiles", tiles.map(([name, value]) => h("div", h("dt", name), h("dd", value)))));
+    }
+    const { rules, period_secs, is_sweeping, last } = await call("chappe.retention");
+    const rule = (text) => h("li", h("code", text));
+    const done = last ? [time(last.at), `, ${number(last.removed)} events removed`] : ["not since the start"];
+    const sweep = rules.length > 0 && methods.has("chappe.sweep") && button("Look now", async () => {
+      await call("chappe.sweep");
+      say("All events are being looked at.");
+    });
+    sections.push(card("Retention", rules.length
+      ? `All events are looked at every ${span(period_secs)}, and those go that these rules let go.`
+      : "There are no rules: events stay until their author deletes them or they expire.",
+      rules.length ? h("ul.rules", rules.map(rule)) : null,
+      h("dl.pairs", h("dt", "Last look"), h("dd", is_sweeping ? "under way" : done)), sweep));
+    body.replaceChildren(...sections);
+  },
+};
+
+export const configuration = {
+  id: "configuration",
+  title: "Configuration",
+  needs: ["chappe.config"],
+  async show(body, { call }) {
+    const keys = await call("chappe.config");
+    const part = field("Key", { type: "search", placeholder: "part of a name" });
+    const only = h("input", { type: "checkbox", id: "only", checked: keys.some((it) => !it.is_default) });
+    const slot = h("div.settings");
+    const shown = (value) => (value === null ? "absent" : typeof value === "string" ? value : JSON.stringify(value));
+    const draw = () => {
+      const wanted = part.input.value.trim().toLowerCase();
+      const rows = keys.filter((it) => it.key.includes(wanted) && !(only.checked && it.is_default));
+      slot.replaceChildren(rows.length ? h("dl", rows.map((it) => h("div",
+        h("dt", h("code", it.key), !it.is_default && h("span.tag.good", "set")),
+        h("dd", h("code", shown(it.value))), h("dd.muted", it.doc,
+          it.reloads ? "" : " A change needs a restart.")))) : h("p.empty", "No such key."));
+    };
+    part.input.addEventListener("input", draw);
+    only.addEventListener("change", draw);
+    draw();
+    body.replaceChildren(h("p.muted", "What is in force. It is changed in the configuration file."),
+      h("div.row", part.row, h("label.check", only, "Only what differs from the defaults")), slot);
+  },
+};
+
+export const log = {
+  id: "journal",
+  title: "Journal",
+  needs: ["chappe.log"],
+  async show(body, { call }) {
+    const slot = h("div");
+    const all = [];
+    const more = async () => {
+      const entries = await call("chappe.log", 50, all.at(-1)?.number);
+      all.push(...entries);
+      const rows = all.map((it) => [time(it.at), /^[0-9a-f]{64}$/.test(it.by) ? author(it.by) : it.by,
+        h("code", it.method), it.params.map((value) => h("div", /^[0-9a-f]{64}$/.test(value) ? key(value) : String(value))),
+        it.error ? h("span.tag.bad", it.error) : "done"]);
+      const older = entries.length === 50 ? button("Older", more) : "";
+      slot.replaceChildren(h("div.card", table("Acts", ["When", "Who", "What", "About", "Outcome"], rows, "Nothing was done yet.")), older);
+    };
+    await more();
+    body.replaceChildren(h("p.muted", "What administrators have done, here and by ", h("code", "relay admin"), "."), slot);
+  },
+};

@@ -1,0 +1,288 @@
+//! The page at `/admin`, as an administrator uses it.
+
+use chappe::policy::Circle;
+use pages::browser::Look;
+use pages::{Relay, Signer, Tab};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Who administers the relay of these tests.
+fn admin() -> Signer {
+    Signer::new(1)
+}
+
+fn relay() -> Relay {
+    Relay::start(|settings| {
+        settings.relay.name = "Rue de l'Universite".to_owned();
+        settings.management.admins = vec![admin().public()];
+    })
+}
+
+fn notes(author: &Signer, count: u64) -> Vec<Value> {
+    let text = |n| format!("note {n} of the neighbourhood");
+    (0..count).map(|n| author.event(1_700_000_000 + n, 1, &[], &text(n))).collect()
+}
+
+/// Opens the page and logs in.
+fn log_in(tab: &mut Tab, relay: &Relay) {
+    tab.install(admin());
+    tab.go(&format!("{}/admin", relay.origin()));
+    tab.press("Log in with extension");
+    tab.until_shown("Log out");
+}
+
+#[test]
+fn somebody_without_an_extension_is_told() {
+    let Some(mut tab) = Tab::open() else { return };
+    let relay = relay();
+    tab.go(&format!("{}/admin", relay.origin()));
+    tab.press("Log in with extension");
+    tab.until_shown("No extension found");
+    tab.picture("admin-no-extension");
+    crate::accessible::assert_accessible(&mut tab);
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
+fn a_key_that_is_no_administrators_is_refused() {
+    let Some(mut tab) = Tab::open() else { return };
+    let relay = relay();
+    tab.install(Signer::new(9));
+    tab.go(&format!("{}/admin", relay.origin()));
+    tab.press("Log in with extension");
+    tab.until_shown("Refused");
+    tab.until_shown("This key is no administrator's.");
+    // How to let it in.
+    tab.until_shown("admins = [\"npub1");
+    tab.picture("admin-refused");
+    assert_eq!(tab.value("document.querySelectorAll('nav a').length"), 0);
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
+fn somebody_who_does_not_sign_is_told() {
+    let Some(mut tab) = Tab::open() else { return };
+    let relay = relay();
+    tab.install(admin().unwilling());
+    tab.go(&format!("{}/admin", relay.origin()));
+    tab.press("Log in with extension");
+    tab.until_shown("Not signed");
+    tab.until_shown("User rejected");
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
+fn a_relay_that_goes_away_is_told_and_comes_back() {
+    let Some(mut tab) = Tab::open() else { return };
+    let mut relay = relay();
+    log_in(&mut tab, &relay);
+    tab.until_shown("Events stored");
+    relay.stop();
+    tab.until_shown("The relay does not answer");
+    tab.press("Log out");
+    tab.press("Log in with extension");
+    tab.until_shown("The relay does not answer");
+}
+
+#[test]
+fn charts_follow_what_happens() {
+    let Some(mut tab) = Tab::open() else { return };
+    let relay = relay();
+    log_in(&mut tab, &relay);
+    tab.until_shown("Events per second");
+    let points =
+        |count: u32| format!("Number(document.querySelector('.chart').dataset.points) >= {count}");
+    tab.until(&points(1));
+    relay.publish(&notes(&Signer::new(2), 30));
+    tab.until("document.querySelector('.tiles dd').textContent === '30'");
+    tab.until(&points(3));
+    let line = "document.querySelector('.chart .line-0').getAttribute('d')";
+    tab.until(&format!("{line}.includes('L')"));
+    let label = tab.value("document.querySelector('.chart svg').getAttribute('aria-label')");
+    assert!(label.as_str().is_some_and(|it| it.starts_with("Events per second: received ")));
+    let signed = tab.seen().signed;
+    assert!(signed >= 4, "each request is signed: {signed}");
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
+fn an_author_is_found_banned_and_let_in_again() {
+    let Some(mut tab) = Tab::open() else { return };
+    let (relay, author) = (relay(), Signer::new(2));
+    relay.publish(&notes(&author, 3));
+    log_in(&mut tab, &relay);
+    tab.press("Search");
+    tab.write("Key or id", &author.public());
+    tab.write("Kind", "1");
+    tab.press_in("main form", "Search");
+    tab.until_shown("note 2 of the neighbourhood");
+    assert_eq!(tab.value("document.querySelectorAll('.event').length"), 3);
+
+    tab.press("Ban author");
+    tab.until_shown("Ban this author?");
+    tab.write("Reason", "noise");
+    tab.picture("admin-question");
+    tab.press_in("dialog", "Ban author");
+    tab.until_shown("The author is banned.");
+    let late = author.event(1_700_000_100, 1, &[], "late");
+    let refused = relay.try_publish(&late).expect_err("the author is banned");
+    assert!(refused.starts_with("blocked:"), "{refused}");
+
+    tab.press("Bans");
+    tab.until_shown("noise");
+    tab.press_in("#listbannedpubkeys", "Unban");
+    tab.until_gone("noise");
+    assert_eq!(relay.try_publish(&late), Ok(()));
+    tab.assert_clean(&relay.origin());
+}
+
+/// Reports of an event, by two people.
+fn complaints(event: &Value) -> Vec<Value> {
+    let id = event["id"].as_str().expect("events have ids").to_owned();
+    let by = event["pubkey"].as_str().expect("events have authors").to_owned();
+    let tags = vec![vec!["e".to_owned(), id, "spam".to_owned()], vec!["p".to_owned(), by]];
+    let says = |number, text| Signer::new(number).event(1_700_000_200, 1984, &tags, text);
+    vec![says(5, "Advertising, again and again."), says(6, "")]
+}
+
+#[test]
+fn reported_events_are_kept_or_banned() {
+    let Some(mut tab) = Tab::open() else { return };
+    let (relay, author) = (relay(), Signer::new(2));
+    let events = notes(&author, 2);
+    relay.publish(&events);
+    relay.publish(&events.iter().flat_map(complaints).collect::<Vec<_>>());
+    log_in(&mut tab, &relay);
+    tab.press("Reports");
+    tab.until_shown("2 wait for a decision");
+    tab.until_shown("Advertising, again and again.");
+    let first = tab.value("document.querySelector('.event .content').innerText");
+    let first = first.as_str().expect("an event with content").to_owned();
+    tab.press("Keep");
+    tab.until_gone(&first);
+    tab.press("Ban event");
+    tab.press_in("dialog", "Ban event");
+    tab.until_shown("The event is banned.");
+    tab.until("!document.querySelector('.event')");
+    // Neither comes back with the page.
+    tab.reload();
+    tab.until_shown("Nothing waits for a decision.");
+    let refused: Vec<bool> = events.iter().map(|event| relay.try_publish(event).is_err()).collect();
+    assert_eq!(refused.iter().filter(|it| **it).count(), 1, "one stays, one is banned");
+    tab.press("Journal");
+    tab.until_shown("banevent");
+    tab.until_shown("allowevent");
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
+fn what_cannot_be_done_is_told() {
+    let Some(mut tab) = Tab::open() else { return };
+    let relay = relay();
+    log_in(&mut tab, &relay);
+    tab.press("Search");
+    tab.write("Key or id", "banana");
+    tab.press_in("main form", "Search");
+    tab.until_shown("That is no key and no id");
+    tab.press("Bans");
+    tab.write("Address", "elsewhere");
+    tab.press("Block");
+    tab.until_shown("expected an address such as 192.0.2.7");
+    tab.press("People");
+    tab.until_shown("This relay has no members");
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
+fn the_relay_is_called_otherwise_at_once() {
+    let Some(mut tab) = Tab::open() else { return };
+    let relay = relay();
+    log_in(&mut tab, &relay);
+    tab.press("Relay");
+    tab.write("Name", "Another <b>name</b>");
+    tab.press_in("main form", "Save");
+    tab.until_shown("Name: saved.");
+    tab.go(&relay.origin());
+    tab.until("document.querySelector('h1').innerText === 'Another <b>name</b>'");
+    tab.assert_clean(&relay.origin());
+}
+
+/// A relay that people have used for a while.
+fn lived_in() -> (Relay, TempDir) {
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let secret = folder.path().join("secret.key");
+    std::fs::write(&secret, "5".repeat(64)).expect("the folder can be written to");
+    let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&secret, owner).expect("the file is ours");
+    let relay = Relay::start(|settings| {
+        settings.relay.name = "Rue de l'Universite".to_owned();
+        settings.relay.secret_key_file = Some(secret);
+        settings.management.admins = vec![admin().public()];
+        settings.membership.enabled = true;
+        settings.membership.writes = Circle::Everyone;
+        settings.store.retention =
+            vec!["kinds=7 age=30d".to_owned(), "except_kinds=0|3 size=80%".to_owned()];
+        settings.limits.max_limit = 2_000;
+    });
+    let texts = [
+        "Rain over the roofs since noon, and the towers on the hill are blind again. \
+         We wait for the mist to lift.",
+        "Buy now!!! Best prices, only today, click here for the offer of your life.",
+        "The message from Lille took nine minutes. Nine! The post takes a day.",
+    ];
+    let events: Vec<Value> = (2..)
+        .zip(texts)
+        .map(|(key, text)| Signer::new(key).event(1_700_000_000, 1, &[], text))
+        .collect();
+    relay.publish(&events);
+    relay.publish(&complaints(&events[1]));
+    (relay, folder)
+}
+
+#[test]
+fn every_room_fits_every_screen_and_is_accessible() {
+    let Some(mut tab) = Tab::open() else { return };
+    let (relay, _folder) = lived_in();
+    log_in(&mut tab, &relay);
+    tab.until_shown("Events per second");
+    for n in 0..3_u8 {
+        relay.publish(&notes(&Signer::new(3 + n), 20 + 30 * u64::from(n % 3)));
+        tab.until(&format!("Number(document.querySelector('.chart').dataset.points) > {n}"));
+    }
+    tab.press("Bans");
+    tab.write("Key", &Signer::new(7).public());
+    tab.write("Reason", "Impersonates the harbour office");
+    tab.press("Ban");
+    tab.until_shown("Unban");
+    tab.press("People");
+    tab.write("Key", &Signer::new(8).public());
+    tab.press("Add");
+    tab.until_shown("1 member.");
+    let rooms = tab.value("[...document.querySelectorAll('nav a')].map((it) => it.innerText)");
+    let rooms: Vec<String> = serde_json::from_value(rooms).expect("rooms have names");
+    assert!(rooms.len() >= 9, "{rooms:?}");
+    for room in &rooms {
+        see(&mut tab, room);
+    }
+    tab.assert_clean(&relay.origin());
+}
+
+/// Looks at a room by day, by night, and on a telephone.
+fn see(tab: &mut Tab, room: &str) {
+    tab.press_in("nav", room);
+    tab.until(&format!("document.querySelector('h1').innerText === '{room}'"));
+    tab.until("!document.querySelector('main').innerText.includes('Loading')");
+    if room == "Search" {
+        tab.write("Kind", "1984");
+        tab.press_in("main form", "Search");
+        tab.until_shown("2 found");
+    }
+    for (name, width, height) in [("light", 1280, 900), ("dark", 1280, 900), ("phone", 320, 700)] {
+        let scheme = if name == "dark" { "dark" } else { "light" };
+        tab.look(Look { scheme, width, height });
+        let wide = tab.value("document.documentElement.scrollWidth");
+        assert_eq!(wide, width, "{room} fits {name}");
+        tab.picture(&format!("admin-{}-{name}", room.to_lowercase()));
+        crate::accessible::assert_accessible(tab);
+    }
+}
