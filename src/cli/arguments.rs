@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
 use super::{
-    check, compact, completions, config, delete, export, import, info, invite, key, member, scan,
-    serve, stream, sync,
+    admin, check, compact, completions, config, delete, export, import, info, invite, key, member,
+    scan, serve, stream, sync,
 };
 use crate::config::load::CONFIG_VARIABLE;
 use crate::config::{Config, Flag, Sources, load};
@@ -64,6 +64,7 @@ impl Arguments {
             Command::Compact(arguments) => compact::run(common, &arguments),
             Command::Check(arguments) => check::run(common, &arguments),
             Command::Config(arguments) => config::run(common, &arguments),
+            Command::Admin(arguments) => admin::run(common, &arguments),
             Command::Key(arguments) => key::run(common, &arguments),
             Command::Invite(arguments) => invite::run(common, &arguments),
             Command::Member(arguments) => member::run(common, &arguments),
@@ -167,6 +168,7 @@ enum Command {
     Compact(compact::Arguments),
     Check(check::Arguments),
     Config(config::Arguments),
+    Admin(admin::Arguments),
     Key(key::Arguments),
     Invite(invite::Arguments),
     Member(member::Arguments),

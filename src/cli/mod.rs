@@ -22,6 +22,7 @@ mod rules;
 mod secret;
 mod watchdog;
 
+mod admin;
 mod check;
 mod compact;
 mod completions;

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::core::{CoreParts, CoreStart, Inboxes, Message, Relay};
 use super::herald::{Desk, HERALD, Herald, HeraldHandle};
 use super::keeper::Keeper;
-use super::management::{Calls, Office, OfficeParts};
+use super::management::{Calls, LocalDoor, Office, OfficeParts};
 use super::members::Reception;
 use super::plugin::{Question, QuestionSender, Stage, StageParts};
 use super::pulse::Pulse;
@@ -166,6 +166,7 @@ impl Starter {
             inboxes: self.inboxes.clone(),
             herald: herald.cloned(),
             invite_key: keys.map(InviteKey::of),
+            door: LocalDoor::open(self.relay.store.path()),
             calls,
             stop: self.stopping.clone(),
         };

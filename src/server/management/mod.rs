@@ -32,6 +32,7 @@ mod socket;
 pub(super) use self::call::{Calls, OfficeHandle, office_channel};
 pub(super) use self::door::{METHODS_OF_HTTP, ask, is_call, refuse_call};
 pub(super) use self::office::{Office, OfficeParts};
+pub(super) use self::socket::LocalDoor;
 pub use self::socket::socket_path;
 
 /// Names of facts that are decisions begin so.

@@ -27,6 +27,8 @@ pub(in crate::server) struct OfficeParts {
     pub(in crate::server) herald: Option<HeraldHandle>,
     /// What makes invitations, if the relay has a key.
     pub(in crate::server) invite_key: Option<InviteKey>,
+    /// Where calls of this machine come in, if there is a socket.
+    pub(in crate::server) door: Option<LocalDoor>,
     pub(in crate::server) calls: Calls,
     pub(in crate::server) stop: watch::Receiver<bool>,
 }
@@ -47,17 +49,14 @@ impl Office {
     /// Attends to calls until the server stops.
     pub(in crate::server) fn run(parts: OfficeParts) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let OfficeParts { relay, writer, inboxes, herald, invite_key, mut calls, mut stop } = parts;
-        let folder = relay.store.path().to_owned();
+        let OfficeParts { relay, writer, inboxes, herald, invite_key, door, mut calls, mut stop } =
+            parts;
         let journal = Journal::open(&relay.store).map_err(std::io::Error::other)?;
         let mut office =
             Office { relay, writer, inboxes, herald, invite_key, journal, entry: None };
         LocalSet::new().block_on(&runtime, async move {
-            match LocalDoor::open(&folder) {
-                Ok(door) => drop(spawn_local(door.serve(calls.handle))),
-                Err(error) => {
-                    tracing::warn!(%error, "`relay admin` has no socket in the data folder");
-                }
+            if let Some(door) = door {
+                spawn_local(door.serve(calls.handle));
             }
             loop {
                 tokio::select! {

@@ -7,6 +7,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,8 +28,8 @@ pub fn socket_path(folder: &Path) -> PathBuf {
 }
 
 /// The listening socket; the file goes with it.
-pub(super) struct LocalDoor {
-    listener: UnixListener,
+pub(in crate::server) struct LocalDoor {
+    listener: StdListener,
     path: PathBuf,
     /// Tells the file from that of a relay which was started later.
     inode: u64,
@@ -44,18 +45,25 @@ impl Drop for LocalDoor {
 }
 
 impl LocalDoor {
+    /// Opens the socket in a folder, as far as that is possible; what is not is told.
+    pub(in crate::server) fn open(folder: &Path) -> Option<LocalDoor> {
+        let opened = LocalDoor::listen(folder);
+        opened
+            .inspect_err(|error| {
+                tracing::warn!(%error, "`relay admin` has no socket in the data folder");
+            })
+            .ok()
+    }
+
     /// Opens the socket in a folder. One that is there already, of a relay that was killed or is
     /// about to stop, is replaced.
-    ///
-    /// # Errors
-    ///
-    /// If the system has no room for it, or the path is too long.
-    pub(super) fn open(folder: &Path) -> io::Result<LocalDoor> {
+    fn listen(folder: &Path) -> io::Result<LocalDoor> {
         let path = socket_path(folder);
         // Nobody can connect before the file is our own user's alone.
         let making = path.with_extension("tmp");
         let _ = fs::remove_file(&making);
-        let listener = UnixListener::bind(&making)?;
+        let listener = StdListener::bind(&making)?;
+        listener.set_nonblocking(true)?;
         fs::set_permissions(&making, Permissions::from_mode(0o600))?;
         let inode = fs::metadata(&making)?.ino();
         fs::rename(&making, &path)?;
@@ -64,9 +72,14 @@ impl LocalDoor {
 
     /// Takes calls; never ends.
     pub(super) async fn serve(self, office: OfficeHandle) {
+        let listener = self.listener.try_clone().and_then(UnixListener::from_std);
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => return tracing::warn!(%error, "cannot take calls of this machine"),
+        };
         let places = Rc::new(());
         loop {
-            match self.listener.accept().await {
+            match listener.accept().await {
                 Ok((stream, _)) if Rc::strong_count(&places) <= CONNECTIONS_MAX => {
                     let (office, place) = (office.clone(), Rc::clone(&places));
                     spawn_local(async move {

@@ -1,6 +1,7 @@
 //! The commands as a person and a script meet them: stdout, stderr, exit code, and what is in the
 //! store afterwards; most of them while a relay serves the same store.
 
+mod admin;
 mod config;
 mod export;
 mod import;

@@ -1,0 +1,70 @@
+//! Calls to the running relay, over the socket in its data folder.
+
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cli::exit::Failure;
+use crate::server::socket_path;
+
+/// An open conversation.
+pub(super) struct Talk {
+    stream: BufReader<UnixStream>,
+    path: PathBuf,
+}
+
+impl Talk {
+    /// Connects to the relay that serves the store in a folder.
+    pub(super) fn begin(folder: &Path) -> Result<Talk, Failure> {
+        let path = socket_path(folder);
+        let stream = UnixStream::connect(&path).map_err(|error| {
+            let shown = path.display();
+            let failure = Failure::failed(format!("failed to reach the relay at {shown}: {error}"));
+            match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => failure.hint(
+                    "a relay has to serve this data folder (relay serve); --data names another one",
+                ),
+                ErrorKind::PermissionDenied => {
+                    failure.hint("run this as the user of the relay, or as root (sudo)")
+                }
+                _ => failure,
+            }
+        })?;
+        let set = stream
+            .set_read_timeout(Some(PATIENCE))
+            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+        set.map_err(|error| Failure::failed(format!("failed to set up the socket: {error}")))?;
+        Ok(Talk { stream: BufReader::new(stream), path })
+    }
+
+    /// Calls a method and returns its result.
+    pub(super) fn call(&mut self, method: &str, params: &Value) -> Result<Value, Failure> {
+        let call = json!({ "method": method, "params": params }).to_string() + "\n";
+        let mut line = String::new();
+        let talked = self.stream.get_mut().write_all(call.as_bytes());
+        let talked = talked.and_then(|()| self.stream.read_line(&mut line));
+        let shown = self.path.display();
+        match talked {
+            Ok(1..) => {}
+            Ok(0) => {
+                return Err(Failure::failed(format!("the relay at {shown} hung up")));
+            }
+            Err(error) => {
+                let text = format!("failed to talk to the relay at {shown}: {error}");
+                return Err(Failure::failed(text));
+            }
+        }
+        let said: Value = serde_json::from_str(&line)
+            .map_err(|_| Failure::failed(format!("the relay at {shown} says what is no answer")))?;
+        match said["error"].as_str() {
+            Some(error) => Err(Failure::failed(format!("failed to do that: {error}"))),
+            None => Ok(said["result"].clone()),
+        }
+    }
+}
+
+/// How long the relay may take for one call.
+const PATIENCE: Duration = Duration::from_secs(120);
