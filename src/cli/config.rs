@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use super::arguments::Common;
 use super::exit::Failure;
 use super::output::{print, print_json, say};
+use super::peering;
 use super::serve::live;
 use crate::config::write;
 
@@ -53,6 +54,7 @@ fn check(common: &Common) -> Result<(), Failure> {
     let config = common.load(Vec::new())?;
     // What the relay reads when it starts, too: the files that keys name.
     live(&config.settings)?;
+    peering::check(&config.settings, &config.peers)?;
     match &config.file {
         Some(file) => say(&format!("{} is valid", file.display())),
         None => say("no configuration file; environment, flags and defaults are valid"),

@@ -7,13 +7,15 @@ use serde::Serialize;
 
 use super::arguments::Common;
 use super::exit::Failure;
-use super::open::open_existing;
+use super::open::{now, open_existing};
 use super::output::{grouped, print, print_json, size, utc};
+use crate::peer::PeerStatus;
 use crate::store::{self, StoreInfo};
 
 /// Print what is in the store
 ///
-/// Counts events by kind and authors, and shows the size of every table and of the file.
+/// Counts events by kind and authors, and shows the size of every table and of the file. Tells how
+/// it stood with each peer when that was noted last, which a running relay does every few seconds.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Arguments {
@@ -38,6 +40,22 @@ struct Report<'i> {
     path: String,
     #[serde(flatten)]
     store: &'i StoreInfo,
+    peers: &'i [PeerReport],
+}
+
+/// How it stands with a peer.
+#[derive(Serialize)]
+struct PeerReport {
+    #[serde(flatten)]
+    status: PeerStatus,
+    /// For how many seconds the two sides may differ.
+    lag_secs: u64,
+}
+
+impl PeerReport {
+    fn of(status: PeerStatus, now: u64) -> PeerReport {
+        PeerReport { lag_secs: status.lag_secs(now), status }
+    }
 }
 
 /// Runs the command.
@@ -46,11 +64,15 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
     let opened = open_existing(&config.settings)?;
     let info = store::info(&opened)?;
     let path = opened.path().display().to_string();
+    let peers: Vec<PeerReport> =
+        PeerStatus::all(&opened)?.into_iter().map(|status| PeerReport::of(status, now())).collect();
     if arguments.json {
-        return print_json(&Report { version: VERSION, path, store: &info });
+        return print_json(&Report { version: VERSION, path, store: &info, peers: &peers });
     }
     let kinds_max = if arguments.all_kinds { usize::MAX } else { KINDS_SHOWN };
-    print(&render(&info, &path, kinds_max))
+    let mut text = render(&info, &path, kinds_max);
+    push_peers(&mut text, &peers, now());
+    print(&text)
 }
 
 fn render(info: &StoreInfo, path: &str, kinds_max: usize) -> String {
@@ -100,6 +122,57 @@ fn push_kinds(out: &mut String, kinds: &[(u16, u64)], kinds_max: usize) {
         let events: u64 = rest.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count));
         let name = format!("{} others", rest.len());
         let _ = writeln!(out, "{name:<16} {:>14}  (--all-kinds)", grouped(events));
+    }
+}
+
+/// Writes how it stood with each peer when that was noted last.
+fn push_peers(out: &mut String, peers: &[PeerReport], now: u64) {
+    if peers.is_empty() {
+        return;
+    }
+    out.push_str(
+        "\npeer                                stage     last event    lag       down         up\n",
+    );
+    let ago = |at: u64| match at {
+        0 => "never".to_owned(),
+        at => format!("{} ago", short(now.saturating_sub(at))),
+    };
+    for PeerReport { status, lag_secs } in peers {
+        let lag = if *lag_secs == 0 { "none".to_owned() } else { short(*lag_secs) };
+        let _ = writeln!(
+            out,
+            "{:<32} {:>8} {:>14} {lag:>6} {:>10} {:>10}",
+            status.name,
+            status.stage,
+            ago(status.last_received_at),
+            grouped(status.received),
+            grouped(status.accepted + status.known_there),
+        );
+        let mut more = vec![format!("noted {}", ago(status.noted_at))];
+        if status.waiting > 0 {
+            more.push(format!("{} waiting to be sent", grouped(status.waiting)));
+        }
+        if status.refused + status.invalid > 0 {
+            more.push(format!("{} not taken", grouped(status.refused + status.invalid)));
+        }
+        if status.refused_there > 0 {
+            more.push(format!("{} not taken there", grouped(status.refused_there)));
+        }
+        if status.errors > 0 {
+            let (count, when) = (grouped(status.errors), ago(status.last_error_at));
+            more.push(format!("{count} errors, the last {when}: {}", status.last_error));
+        }
+        let _ = writeln!(out, "  {}", more.join("; "));
+    }
+}
+
+/// Shows a length of time in its largest unit.
+fn short(secs: u64) -> String {
+    match secs {
+        0..120 => format!("{secs} s"),
+        120..7_200 => format!("{} min", secs / 60),
+        7_200..172_800 => format!("{} h", secs / 3_600),
+        _ => format!("{} d", secs / 86_400),
     }
 }
 

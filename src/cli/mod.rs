@@ -13,6 +13,7 @@ mod names;
 mod network;
 mod open;
 mod output;
+mod peering;
 mod peers;
 mod period;
 mod quotas;

@@ -12,10 +12,11 @@ use std::path::PathBuf;
 
 use super::exit::Failure;
 use super::log::Log;
+use super::peering::Peering;
 use super::serve::live;
 use crate::config::change::files;
 use crate::config::change::loggable;
-use crate::config::{Change, ChangedKey, Config, ConfigError, Settings, Sources, load};
+use crate::config::{Change, ChangedKey, Config, ConfigError, Peer, Settings, Sources, load};
 use crate::server::{LiveSettings, Occasion, Steward};
 
 /// Reads the configuration again when there is a reason to.
@@ -24,24 +25,39 @@ pub(super) struct Reloads {
     config: Config,
     log: Log,
     watch: Watch,
+    /// The peers, once the relay serves.
+    peering: Option<Peering>,
 }
 
 impl Reloads {
     /// Reads the configuration for the first time, and starts the log as it says.
     pub(super) fn begin(sources: Sources) -> Result<Reloads, ConfigError> {
         // Looked at before it is read: a change in between is found later.
-        let mut watch = Watch::new(paths(&sources, &Settings::default()));
+        let mut watch = Watch::new(paths(&sources, &Settings::default(), &[]));
         let config = load(&sources)?;
-        watch.follow(paths(&sources, &config.settings));
+        watch.follow(paths(&sources, &config.settings, &config.peers));
         // A file that was read must not be missing later: it would be as if it were empty.
         let sources = Sources { file: config.file.clone(), ..sources };
         let log = Log::start(&config.settings.log);
-        Ok(Reloads { sources, config, log, watch })
+        Ok(Reloads { sources, config, log, watch, peering: None })
+    }
+
+    /// Returns the peers that the configuration names.
+    pub(super) fn peers(&self) -> &[Peer] {
+        &self.config.peers
     }
 
     /// Returns the settings in effect.
     pub(super) fn current(&self) -> &Settings {
         &self.config.settings
+    }
+
+    /// Follows the peers that the configuration names, from here on.
+    pub(super) fn follow_peers(&mut self, mut peering: Peering) -> Result<(), Failure> {
+        let plans = peering.plans(&self.config.settings, &self.config.peers)?;
+        peering.follow(plans)?;
+        self.peering = Some(peering);
+        Ok(())
     }
 
     /// Reads all there is; says what is wrong with it, or what changed.
@@ -61,11 +77,26 @@ impl Reloads {
                 return None;
             }
         };
+        let config = &change.config;
+        let plans = self.peering.as_ref().map(|it| it.plans(&config.settings, &config.peers));
+        let plans = match plans.transpose() {
+            Ok(plans) => plans,
+            Err(failure) => {
+                tell_failure(&failure);
+                return None;
+            }
+        };
         self.log.set(&change.config.settings.log);
         tell(&change);
         self.config = change.config;
         self.sources.file.clone_from(&self.config.file);
-        self.watch.follow(paths(&self.sources, &self.config.settings));
+        let config = &self.config;
+        self.watch.follow(paths(&self.sources, &config.settings, &config.peers));
+        if let (Some(peering), Some(plans)) = (&mut self.peering, plans)
+            && let Err(failure) = peering.follow(plans)
+        {
+            tell_failure(&failure);
+        }
         Some(settings)
     }
 }
@@ -79,13 +110,19 @@ impl Steward for Reloads {
         }
         self.read()
     }
+
+    fn stopping(&mut self) {
+        if let Some(peering) = self.peering.take() {
+            peering.stop();
+        }
+    }
 }
 
 /// Returns the files that make the configuration.
-fn paths(sources: &Sources, settings: &Settings) -> Vec<PathBuf> {
+fn paths(sources: &Sources, settings: &Settings, peers: &[Peer]) -> Vec<PathBuf> {
     let file = sources.file.as_ref().unwrap_or(&sources.default_file);
     let mut paths = vec![file.clone()];
-    paths.extend(files(settings));
+    paths.extend(files(settings, peers));
     paths
 }
 
@@ -113,7 +150,7 @@ fn tell(change: &Change) {
         let origin = &changed.origin;
         tracing::warn!(%origin, "{key} stays {was} until the relay is restarted, then it is {value}");
     }
-    if change.taken.is_empty() && change.waiting.is_empty() {
+    if change.taken.is_empty() && change.waiting.is_empty() && !change.has_other_peers {
         tracing::info!("the configuration was read again, no key has changed");
     }
 }

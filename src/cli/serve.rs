@@ -11,6 +11,7 @@ use super::groups;
 use super::names::own_names;
 use super::open::open_or_create;
 use super::output::{grouped, say};
+use super::peering::{self, Peering};
 use super::quotas;
 use super::reload::Reloads;
 use super::rules::{retention, write_rules};
@@ -67,7 +68,10 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
     let given = service::inherited_listeners().map_err(|error| {
         Failure::failed(format!("failed to take the sockets of the service manager: {error}"))
     })?;
+    peering::check(reloads.current(), reloads.peers())?;
     let server = Server::start(options(reloads.current())?, store.clone(), &given)?;
+    let peering = Peering::new(reloads.current(), store.clone(), server.entrance());
+    reloads.follow_peers(peering)?;
     introduce(&store, &server)?;
     service::notify_ready(&format!("listening on ws://{}", server.local_addr()));
     let watching = watchdog::start(server.pulse());

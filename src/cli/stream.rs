@@ -15,18 +15,20 @@ use super::exit::{Exit, Failure};
 use super::interrupt;
 use super::matching::{everything, parse_filter};
 use super::names::own_names;
-use super::network::{block_on, client_options};
+use super::network::{block_on, client_options, patience};
 use super::open::open_or_create;
 use super::output::{Progress, elapsed, grouped, print_json, say};
 use super::peers::{Way, failure_of, parse_url, reader_of, start_intake, without_limits};
 use super::secret;
 use crate::clock::Clock;
+use crate::ingest::EntryTerms;
 use crate::net::{Address, ClientOptions};
 use crate::nostr::{Filter, Keypair};
 use crate::peer::{
-    self, Counts, Engine, EngineOptions, Intake, Library, PeerOptions, Span, Stage, Transfer,
-    Watcher,
+    self, Agreement, Counts, Engine, EngineOptions, Intake, Library, PeerNote, PeerOptions,
+    PeerStatus, Scope, Span, Stage, Transfer, Watcher,
 };
+use crate::seq::Seq;
 use crate::session::Reader;
 use crate::store::Store;
 
@@ -62,6 +64,11 @@ pub(super) struct Arguments {
     #[arg(long)]
     private: bool,
 
+    /// Compare everything again after this many hours, whatever was compared in between; a relay
+    /// without NIP-77 sends all it has for that. 0: never
+    #[arg(long, value_name = "HOURS", default_value_t = 168)]
+    full_sync_hours: u64,
+
     /// Print the counts as JSON at the end
     #[arg(long)]
     json: bool,
@@ -72,6 +79,9 @@ Examples:
   relay stream wss://relay.example.org
   relay stream wss://a.example.org wss://b.example.org --dir both
   relay stream wss://relay.example.org --filter '{\"kinds\":[0,3,10002]}'
+
+How far it has come is kept in the store: it goes on from there when it is run again. The parts
+[[peer]] of the configuration do the same within `relay serve`.
 
 Exit code 130 after Ctrl-C; 1 when no relay is left that could be dealt with.";
 
@@ -100,6 +110,8 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
         filter,
         way: arguments.dir,
         key,
+        is_private: arguments.private,
+        full_secs: (arguments.full_sync_hours > 0).then_some(arguments.full_sync_hours * 3_600),
         intake,
         clock,
         stop: stop.clone(),
@@ -122,7 +134,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
         rows.push(row);
         failures.extend(failure);
     }
-    let stored = follower.intake.counts().stored;
+    let stored = rows.iter().map(|row: &Row| row.stored).sum();
     drop(follower);
     threads.join();
     screen.progress.clear();
@@ -142,6 +154,8 @@ struct Follower {
     filter: Filter,
     way: Way,
     key: Option<Arc<Keypair>>,
+    is_private: bool,
+    full_secs: Option<u64>,
     intake: Intake,
     clock: Clock,
     stop: watch::Receiver<bool>,
@@ -151,20 +165,39 @@ struct Follower {
 impl Follower {
     fn follow(self, url: Address) -> Result<(Row, Option<Failure>), Failure> {
         let mut library = Library::new(self.store.clone(), self.reader.clone(), self.clock);
+        let shown = url.to_string();
+        let (direction, filter) = (self.way.into(), &self.filter);
+        let scope = Scope { url: &shown, direction, filter, is_private: self.is_private };
+        let status = scope.recall(&shown, &self.store)?;
+        let intake = self.intake.for_peer(&shown, &shown, EntryTerms::Plain);
         let options = PeerOptions {
             address: url.clone(),
             client: self.client.clone(),
             engine: EngineOptions {
                 url: url.to_string(),
                 filter: self.filter.clone(),
-                direction: self.way.into(),
+                direction,
                 span: Span::Forever,
                 transfer: Transfer::Wanted,
                 key: self.key.clone(),
+                agreement: status.agreement(),
+                full_secs: self.full_secs,
+                patience: patience(&self.client, &url),
             },
+            given: status.given(),
+            bell: None,
         };
-        let mut watching =
-            Watching { url: url.to_string(), screen: Arc::clone(&self.screen), seen: (0, 0) };
+        let mut watching = Watching {
+            url: url.to_string(),
+            screen: Arc::clone(&self.screen),
+            seen: (0, 0),
+            intake: intake.clone(),
+            note: PeerNote::of(&scope),
+            before: status.clone(),
+            status,
+            clock: self.clock,
+            noted: Instant::now(),
+        };
         let mut stop = self.stop.clone();
         let stopped = async move {
             // Without anybody who could say so it goes on.
@@ -172,10 +205,12 @@ impl Follower {
                 std::future::pending::<()>().await;
             }
         };
-        let taking = Some(&self.intake);
+        let taking = Some(&intake);
         let running = peer::run(options, &mut library, taking, &self.clock, &mut watching, stopped);
         let (engine, ended) = block_on(running)?;
-        let row = Row::new(&url, engine.counts());
+        watching.look(&engine);
+        watching.note();
+        let row = Row::new(&url, engine.counts(), intake.counts().stored);
         let failure = failure_of(ended, &url);
         if let Some(failure) = &failure {
             // The others go on without it.
@@ -197,6 +232,21 @@ struct Watching {
     screen: Arc<Screen>,
     /// What was added to the screen's counts.
     seen: (u64, u64),
+    intake: Intake,
+    note: PeerNote,
+    before: PeerStatus,
+    status: PeerStatus,
+    clock: Clock,
+    /// When it was noted last how far it is.
+    noted: Instant,
+}
+
+impl Watching {
+    /// Notes in the store how far it is.
+    fn note(&mut self) {
+        self.noted = Instant::now();
+        self.intake.keep(self.note.take(&self.status, self.clock.now_secs()).into_iter().collect());
+    }
 }
 
 impl Watcher for Watching {
@@ -211,6 +261,7 @@ impl Watcher for Watching {
         let down = more(&screen.received, received, self.seen.0);
         let up = more(&screen.sent, sent, self.seen.1);
         self.seen = (received, sent);
+        self.status.look(engine, &self.before, &self.intake.counts());
         let stage = match engine.stage() {
             Stage::Away => "away",
             Stage::Syncing => "catching up",
@@ -223,15 +274,27 @@ impl Watcher for Watching {
     }
 
     fn interrupted(&mut self, why: &str, again: Duration) {
+        self.status.note_error(why, self.clock.now_secs());
         say(&format!("{}: {why}; trying again in {:.1} s", self.url, again.as_secs_f64()));
     }
 
+    fn remember(&mut self, agreement: Agreement, given: Option<Seq>) {
+        self.status.remember(agreement, given);
+        if self.noted.elapsed() >= NOTE_PERIOD {
+            self.note();
+        }
+    }
+
     fn in_sync(&mut self, engine: &Engine) {
+        self.look(engine);
         let counts = engine.counts();
         let (down, up) = (grouped(counts.received), grouped(counts.accepted));
         say(&format!("{}: in sync, following ({down} down, {up} up so far)", self.url));
     }
 }
+
+/// How often it is noted how far it is.
+const NOTE_PERIOD: Duration = Duration::from_secs(5);
 
 /// What was exchanged with one relay.
 #[derive(Debug, Serialize)]
@@ -239,6 +302,7 @@ struct Row {
     url: String,
     received: u64,
     live: u64,
+    stored: u64,
     sent: u64,
     accepted: u64,
     refused: u64,
@@ -247,11 +311,12 @@ struct Row {
 }
 
 impl Row {
-    fn new(url: &Address, counts: &Counts) -> Row {
+    fn new(url: &Address, counts: &Counts, stored: u64) -> Row {
         Row {
             url: url.to_string(),
             received: counts.received,
             live: counts.live,
+            stored,
             sent: counts.sent,
             accepted: counts.accepted,
             refused: counts.refused_total(),

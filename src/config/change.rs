@@ -6,6 +6,7 @@ use super::conflict::conflicts;
 use super::error::{ConfigError, Problem};
 use super::key::{Key, Range, Reload};
 use super::load::{Config, Origin};
+use super::peers::{Peer, PeerSettings};
 use super::settings::{Settings, keys};
 
 /// One key whose value changed.
@@ -30,6 +31,8 @@ pub struct Change {
     pub taken: Vec<ChangedKey>,
     /// Keys that take effect when the relay is started again.
     pub waiting: Vec<ChangedKey>,
+    /// Whether the parts `[[peer]]` are others.
+    pub has_other_peers: bool,
 }
 
 impl Change {
@@ -64,7 +67,11 @@ impl Change {
             })
             .collect();
         if problems.is_empty() {
-            Ok(Change { config, taken, waiting })
+            let what = |config: &Config| -> Vec<PeerSettings> {
+                config.peers.iter().map(|peer| peer.settings.clone()).collect()
+            };
+            let has_other_peers = what(current) != what(&config);
+            Ok(Change { config, taken, waiting, has_other_peers })
         } else {
             Err(ConfigError { problems })
         }
@@ -72,7 +79,7 @@ impl Change {
 }
 
 /// Returns the files that keys name, each once: they belong to the configuration.
-pub fn files(settings: &Settings) -> Vec<PathBuf> {
+pub fn files(settings: &Settings, peers: &[Peer]) -> Vec<PathBuf> {
     let is_file =
         |key: &&'static Key| matches!(key.range, Range::File | Range::ListOf(Range::File));
     let mut found = Vec::new();
@@ -85,6 +92,7 @@ pub fn files(settings: &Settings) -> Vec<PathBuf> {
             _ => {}
         }
     }
+    found.extend(peers.iter().filter_map(|peer| peer.settings.key_file.clone()));
     found.sort();
     found.dedup();
     found

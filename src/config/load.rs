@@ -12,6 +12,7 @@ use super::conflict::conflicts;
 use super::error::{ConfigError, Problem};
 use super::key::{Key, Range, Raw};
 use super::nearest::nearest;
+use super::peers::{PEERS_MAX, Peer, PeerSettings, namesakes};
 use super::settings::{SECTIONS, Settings, keys};
 
 /// What the configuration is read from.
@@ -45,6 +46,8 @@ pub struct Config {
     pub settings: Settings,
     /// The file that was read, if any.
     pub file: Option<PathBuf>,
+    /// The other relays that the file names, in its order.
+    pub peers: Vec<Peer>,
     origins: Vec<Origin>,
 }
 
@@ -85,6 +88,7 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     let mut loader = Loader {
         settings: Settings::default(),
         origins: vec![Origin::Default; keys().count()],
+        peers: Vec::new(),
         problems: Vec::new(),
     };
     let file = loader.read_file(sources);
@@ -96,13 +100,15 @@ pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
     if !loader.problems.is_empty() {
         return Err(ConfigError { problems: loader.problems });
     }
-    Ok(Config { settings: loader.settings, file, origins: loader.origins })
+    let Loader { settings, origins, peers, .. } = loader;
+    Ok(Config { settings, file, peers, origins })
 }
 
 /// The layers read so far.
 struct Loader {
     settings: Settings,
     origins: Vec<Origin>,
+    peers: Vec<Peer>,
     problems: Vec<Problem>,
 }
 
@@ -146,7 +152,14 @@ impl Loader {
             let is_section = SECTIONS.iter().any(|section| section.name == name);
             match value.get_ref() {
                 DeValue::Table(table) if is_section => self.read_section(path, text, name, table),
+                DeValue::Table(_) if name == PEERS_SECTION => {
+                    let text = "[peer]: expected parts [[peer]], found a section".to_owned();
+                    self.problem(&origin, text, Some("write [[peer]]".to_owned()));
+                }
                 DeValue::Table(_) => self.unknown_section(&origin, name),
+                DeValue::Array(parts) if name == PEERS_SECTION => {
+                    self.read_peers(path, text, parts);
+                }
                 DeValue::Array(rules) if name == RULES_SECTION => {
                     self.read_rules(path, text, origin, rules);
                 }
@@ -193,6 +206,52 @@ impl Loader {
             texts.push(Raw::Text(rule));
         }
         self.set(origin, RULES_KEY, &Raw::List(texts));
+    }
+
+    /// Reads the parts `[[peer]]`.
+    fn read_peers(&mut self, path: &Path, text: &str, parts: &DeArray<'_>) {
+        let at = |start: usize| Origin::File(path.to_owned(), line_of(text, start));
+        if parts.len() > PEERS_MAX {
+            let found = parts.len();
+            let text = format!("[[peer]]: expected at most {PEERS_MAX} parts, found {found}");
+            let start = parts[PEERS_MAX].span().start;
+            return self.problem(&at(start), text, None);
+        }
+        for part in parts {
+            let origin = at(part.span().start);
+            let DeValue::Table(table) = part.get_ref() else {
+                let text = "peer: expected parts [[peer]]".to_owned();
+                return self.problem(&origin, text, None);
+            };
+            let mut settings = PeerSettings::default();
+            let mut entries: Vec<_> = table.iter().collect();
+            entries.sort_by_key(|(name, _)| name.span().start);
+            let mut is_whole = true;
+            for (name, value) in entries {
+                let raw = raw_of(value.get_ref());
+                if let Err((text, hint)) = settings.set(name.get_ref(), &raw) {
+                    self.problem(&at(name.span().start), text, hint);
+                    // Then it is known what is wrong with it.
+                    is_whole &= name.get_ref() != "url";
+                }
+            }
+            if let Some(text) = settings.lack().filter(|_| is_whole) {
+                let hint = "url = \"wss://relay.example.org\"".to_owned();
+                self.problem(&origin, text, Some(hint));
+            }
+            self.peers.push(Peer { settings, origin });
+        }
+        let said: Vec<(Origin, String)> = namesakes(&self.peers)
+            .into_iter()
+            .map(|(peer, other)| {
+                let name = peer.settings.shown_name();
+                let text = format!("peer.name: expected another than at {other}, found {name:?}");
+                (peer.origin.clone(), text)
+            })
+            .collect();
+        for (origin, text) in said {
+            self.problem(&origin, text, Some("give each part a name of its own".to_owned()));
+        }
     }
 
     /// Reads the environment layer, in the order of the names so that errors are the same each run.
@@ -345,6 +404,9 @@ fn is_ours(name: &str) -> bool {
 /// The parts of the file that are rules, and the key that lists them.
 const RULES_SECTION: &str = "retention";
 const RULES_KEY: &str = "store.retention";
+
+/// The parts of the file that are other relays.
+const PEERS_SECTION: &str = "peer";
 
 /// The variable that names the configuration file, read by the command line itself.
 pub const CONFIG_VARIABLE: &str = "RELAY_CONFIG";
@@ -655,6 +717,58 @@ mod tests {
         ] {
             let error = load_text(wrong, &[], &[]).expect_err(wrong).to_string();
             assert!(error.contains("expected "), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn peers_are_read_in_the_order_of_the_file_and_shown_as_they_are() {
+        let file = "[relay]\nname = \"x\"\n\n[[peer]]\nurl = \"wss://b.example\"\n\n[[peer]]\n\
+                    url = \"ws://a.onion\"\ndirection = \"both\"\nfull_sync_hours = 24\n\
+                    filter = '{\"kinds\":[1]}'\nrules = \"none\"\nprivate = true\n\
+                    proxy = \"127.0.0.1:9050\"\nkey_file = \"key\"\nname = \"tor\"\n";
+        let config = load_text(file, &[], &[]).expect("a valid file");
+        let names: Vec<String> = config.peers.iter().map(|it| it.settings.shown_name()).collect();
+        assert_eq!(names, ["b.example", "tor"]);
+        assert!(config.peers[1].origin.to_string().ends_with("config.toml:7"));
+        let again = load_text(&write::show(&config), &[], &[]).expect("show prints a valid file");
+        let settings = |config: &Config| -> Vec<PeerSettings> {
+            config.peers.iter().map(|it| it.settings.clone()).collect()
+        };
+        assert_eq!(settings(&again), settings(&config));
+        let json = write::show_json(&config);
+        assert_eq!(json["peer"][1]["value"]["direction"], "both");
+        assert_eq!(json["peer"][0]["value"]["key_file"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn mistakes_in_peers_are_told_with_line_key_and_remedy() {
+        let url = "url = \"wss://a.example\"\n";
+        let rows = [
+            (format!("[[peer]]\n{url}dirction = \"up\"\n"), 3, "peer.dirction: ", "peer.direction"),
+            (format!("[[peer]]\n{url}direction = \"in\"\n"), 3, "peer.direction: ", ""),
+            (format!("[[peer]]\n{url}filter = '{{\"limit\":5}}'\n"), 3, "peer.filter: ", ""),
+            (format!("[[peer]]\n{url}filter = 'kinds'\n"), 3, "peer.filter: ", ""),
+            (format!("[[peer]]\n{url}proxy = \"9050\"\n"), 3, "peer.proxy: ", ""),
+            (format!("[[peer]]\n{url}name = \"a b\"\n"), 3, "peer.name: ", ""),
+            (
+                "\n[[peer]]\nname = \"x\"\n".to_owned(),
+                2,
+                "[[peer]]: expected the key url",
+                "wss://",
+            ),
+            ("[[peer]]\nurl = \"https://a\"\n".to_owned(), 2, "peer.url: ", ""),
+            (format!("[peer]\n{url}"), 1, "[peer]: expected parts [[peer]]", "[[peer]]"),
+            (format!("[[peer]]\n{url}\n[[peer]]\n{url}"), 4, "peer.name: expected another", "name"),
+            ("peer = [1]\n".to_owned(), 1, "peer: expected parts", ""),
+        ];
+        for (file, line, text, hint) in rows {
+            let error = load_text(&file, &[], &[]).expect_err(&file);
+            let [problem] = &error.problems[..] else { panic!("{file}: {error}") };
+            assert_eq!(problem.place, format!("config.toml:{line}"), "{file}: {problem}");
+            assert!(problem.text.starts_with(text), "{file}: {problem}");
+            assert!(problem.text.contains("expected "), "{file}: {problem}");
+            let said = problem.hint.as_deref().unwrap_or_default();
+            assert!(said.contains(hint) && said.is_empty() == hint.is_empty(), "{file}: {said}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::key::{Key, Reload};
 use super::load::Config;
+use super::peers::{self, PEER_KEYS, PeerSettings};
 use super::settings::{SECTIONS, Settings, keys};
 
 /// Returns the example file: every key with its doc, range, default and whether it reloads.
@@ -27,7 +28,27 @@ pub fn example() -> String {
             out.push_str(&format!("#{} = {shown}\n", key.name));
         }
     }
+    push_peer_example(&mut out);
     out
+}
+
+/// Appends a part `[[peer]]` with every key.
+fn push_peer_example(out: &mut String) {
+    let defaults = PeerSettings::default();
+    out.push('\n');
+    push_comment(out, peers::DOC);
+    out.push_str("#[[peer]]\n");
+    for key in PEER_KEYS {
+        out.push('\n');
+        push_comment(out, key.doc);
+        let default = match key.value(&defaults).as_deref() {
+            None | Some("\"\"") => "absent".to_owned(),
+            Some(value) => value.to_owned(),
+        };
+        out.push_str(&format!("# {}. Default: {default}.\n", sentence(&key.expectation())));
+        let shown = key.example.unwrap_or(&default);
+        out.push_str(&format!("#{} = {shown}\n", key.name));
+    }
 }
 
 /// Returns the values in effect as a configuration file, each with where it came from.
@@ -46,6 +67,16 @@ pub fn show(config: &Config) -> String {
             out.push_str(&format!("{assignment:<42} # {}\n", config.origin(key)));
         }
     }
+    for peer in &config.peers {
+        let header = "[[peer]]";
+        out.push_str(&format!("\n{header:<42} # {}\n", peer.origin));
+        for (name, value) in peer.settings.values() {
+            match value {
+                Some(value) => out.push_str(&format!("{name} = {value}\n")),
+                None => out.push_str(&format!("#{name} is absent\n")),
+            }
+        }
+    }
     out
 }
 
@@ -56,7 +87,15 @@ pub fn show_json(config: &Config) -> serde_json::Value {
         let origin = config.origin(key).to_string();
         (key.path(), serde_json::json!({ "value": value, "origin": origin }))
     });
-    serde_json::Value::Object(rows.collect())
+    let mut all: serde_json::Map<String, serde_json::Value> = rows.collect();
+    let peers = config.peers.iter().map(|peer| {
+        let json = |value: Option<String>| value.map(json_of_toml).unwrap_or_default();
+        let values = peer.settings.values().map(|(name, value)| (name.to_owned(), json(value)));
+        let value: serde_json::Map<String, serde_json::Value> = values.collect();
+        serde_json::json!({ "value": value, "origin": peer.origin.to_string() })
+    });
+    all.insert("peer".to_owned(), peers.collect());
+    serde_json::Value::Object(all)
 }
 
 /// Returns every key as an administrator is shown it: its value unless it is a secret, whether that
@@ -105,11 +144,15 @@ fn facts(key: &Key, defaults: &Settings) -> String {
         Reload::Yes => "yes",
         Reload::No => "no",
     };
-    let expectation = key.expectation();
+    let sentence = sentence(&key.expectation());
+    format!("{sentence}. Default: {default}. Reloads: {reloads}.")
+}
+
+/// Returns what is expected with a large letter at its beginning.
+fn sentence(expectation: &str) -> String {
     let mut characters = expectation.chars();
     let first = characters.next().map(|first| first.to_ascii_uppercase());
-    let sentence: String = first.into_iter().chain(characters).collect();
-    format!("{sentence}. Default: {default}. Reloads: {reloads}.")
+    first.into_iter().chain(characters).collect()
 }
 
 fn push_comment(out: &mut String, lines: &[&str]) {

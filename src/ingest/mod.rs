@@ -4,12 +4,14 @@
 //! [`Admitted`] -> [`Outcome`](crate::store::Outcome), one constructor each (I2).
 
 mod admit;
+mod entrance;
 mod groups;
 mod recall;
 mod witness;
 mod writer;
 
 pub use self::admit::Admitted;
+pub use self::entrance::{Answers, Entrance, Entry, EntryTerms, Turned};
 pub use self::groups::GroupKeeping;
 pub use self::witness::{Witness, Witnessed};
 pub use self::writer::{

@@ -10,6 +10,12 @@ pub struct Exposition {
     text: String,
 }
 
+/// Something that tells of itself on the page of a relay.
+pub trait Tells: Send + Sync {
+    /// Adds its metrics.
+    fn tell(&self, page: &mut Exposition);
+}
+
 /// What to divide the numbers of a histogram by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {

@@ -164,7 +164,8 @@ impl Download {
 
     /// Gives up requests that were not answered for too long.
     pub(super) fn tick(&mut self, allowance: &mut Allowance, outbox: &mut Outbox) {
-        let is_late = |request: &Request| outbox.now.millis >= request.heard + SILENCE_MAX;
+        let silence_max = SILENCE_MAX * outbox.patience;
+        let is_late = |request: &Request| outbox.now.millis >= request.heard + silence_max;
         let late: Vec<u32> =
             self.requests.iter().filter(|(_, it)| is_late(it)).map(|(number, _)| *number).collect();
         for number in late {
@@ -180,8 +181,8 @@ impl Download {
     }
 
     /// Returns when the next request has gone unanswered for too long.
-    pub(super) fn deadline(&self) -> Option<u64> {
-        self.requests.values().map(|it| it.heard + SILENCE_MAX).min()
+    pub(super) fn deadline(&self, patience: u64) -> Option<u64> {
+        self.requests.values().map(|it| it.heard + SILENCE_MAX * patience).min()
     }
 
     /// Notes that the connection is gone; what is wanted may be wanted no more by the next one.

@@ -4,14 +4,16 @@
 use std::future::pending;
 use std::ops::ControlFlow;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::engine::{Engine, EngineOptions};
 use super::intake::Intake;
 use super::library::Library;
-use super::terms::{Action, Direction, Fault, Moment, Span, Stage};
+use super::terms::{Action, Agreement, Direction, Fault, Moment, Span, Stage};
 use crate::clock::Clock;
 use crate::net::{
     self, Address, Bytes, Client, ClientEnding, ClientOptions, ConnectError, Reading,
@@ -29,6 +31,11 @@ pub struct PeerOptions {
     pub client: ClientOptions,
     /// What is to be done.
     pub engine: EngineOptions,
+    /// Up to where in the own log everything that matches was given to the peer, as far as that is
+    /// known.
+    pub given: Option<Seq>,
+    /// Rings when the own store has got something; without it the log is looked at now and then.
+    pub bell: Option<Arc<Notify>>,
 }
 
 /// Is shown how far it is.
@@ -41,6 +48,9 @@ pub trait Watcher {
 
     /// Learns that both sides agree.
     fn in_sync(&mut self, engine: &Engine);
+
+    /// Is told, now and then and at the end, what a later run can go on from.
+    fn remember(&mut self, _agreement: Agreement, _given: Option<Seq>) {}
 }
 
 /// How it came to an end.
@@ -86,6 +96,7 @@ pub async fn run(
         filter: options.engine.filter.clone(),
         direction: options.engine.direction,
         span,
+        stored: options.engine.agreement,
         engine: Engine::new(options.engine),
         address: options.address,
         options: options.client,
@@ -95,13 +106,16 @@ pub async fn run(
         watcher,
         begun: Instant::now(),
         paused: Duration::ZERO,
-        tail: None,
+        tail: options.given,
+        is_given: options.given.is_some(),
+        bell: options.bell,
         load: None,
     };
     let ended = drive.run(stop.as_mut()).await;
     if let Some(intake) = intake {
         intake.idle().await;
     }
+    drive.remember();
     let ended = match intake.and_then(Intake::take_failure) {
         Some(error) => Ended::Store(error),
         None => ended,
@@ -128,6 +142,11 @@ struct Drive<'d> {
     paused: Duration,
     /// Up to where the own log was looked at for what is new.
     tail: Option<Seq>,
+    /// Whether the peer has, or has refused, all that came before that and is not under way.
+    is_given: bool,
+    /// What was agreed on when all that came was stored.
+    stored: Agreement,
+    bell: Option<Arc<Notify>>,
     /// Events to be read once less waits to be sent.
     load: Option<Vec<EventId>>,
 }
@@ -215,6 +234,8 @@ impl Drive<'_> {
     async fn exchange(&mut self, client: &mut Client, mut stop: Stop<'_>) -> Leave {
         let mut informing: Option<Informing> = None;
         let mut look = Instant::now();
+        let mut is_rung = true;
+        let bell = self.bell.clone();
         loop {
             self.hand_over();
             if let Err(leave) = self.act(client, &mut informing).await {
@@ -225,10 +246,13 @@ impl Drive<'_> {
             }
             if look.elapsed() >= LOOK_PERIOD {
                 look = Instant::now();
+                self.engine.tick(self.now());
                 self.watcher.look(&self.engine);
-                if let Err(error) = self.look_at_log() {
-                    return Leave::Store(error);
-                }
+                self.remember();
+                is_rung = true;
+            }
+            if is_rung && let Err(error) = self.look_at_log() {
+                return Leave::Store(error);
             }
             let has_room = self.intake.is_none_or(Intake::has_room);
             let reading = if has_room { Reading::Open } else { Reading::Paused };
@@ -246,6 +270,12 @@ impl Drive<'_> {
                     _ => pending().await,
                 }
             };
+            let rung = async {
+                match &bell {
+                    Some(bell) => bell.notified().await,
+                    None => pending().await,
+                }
+            };
             let (engine, clock) = (&mut self.engine, self.clock);
             let (begun, paused) = (self.begun, self.paused);
             let mut sink = |text: &str| {
@@ -258,6 +288,7 @@ impl Drive<'_> {
                 }
             };
             let mut said = None;
+            is_rung = false;
             let worked = tokio::select! {
                 biased;
                 () = stop.as_mut() => return Leave::Stopped,
@@ -267,6 +298,10 @@ impl Drive<'_> {
                     None
                 }
                 () = room => None,
+                () = rung => {
+                    is_rung = true;
+                    None
+                }
                 () = sleep_until(deadline) => None,
             };
             if !has_room {
@@ -335,12 +370,28 @@ impl Drive<'_> {
                     let ids = self.library.ids(&filter).map_err(Leave::Store)?;
                     self.engine.listed(ids, self.now());
                 }
-                Action::InSync => self.watcher.in_sync(&self.engine),
+                Action::InSync => {
+                    self.is_given = true;
+                    self.watcher.in_sync(&self.engine);
+                }
                 Action::Finish => return Err(Leave::Done),
                 Action::Fail(fault) => return Err(Leave::Fault(fault)),
             }
         }
         Ok(())
+    }
+
+    /// Tells what a later run can go on from.
+    fn remember(&mut self) {
+        let given = self.tail.filter(|_| self.is_given && self.span == Span::Forever).map(|tail| {
+            let before = |seq: Seq| Seq(seq.0.saturating_sub(1));
+            self.engine.first_open().map_or(tail, before)
+        });
+        // What has come and is not stored would be missing after a crash.
+        if self.intake.is_none_or(Intake::is_idle) && self.engine.event_count() == 0 {
+            self.stored = self.engine.agreement();
+        }
+        self.watcher.remember(self.stored, given);
     }
 
     /// Reads events of the own store for the peer.
@@ -372,7 +423,7 @@ impl Drive<'_> {
             }
             let tail = self.library.tail(after, &self.filter)?;
             self.tail = Some(tail.until);
-            self.engine.offer(tail.ids, self.now());
+            self.engine.offer(tail.found, self.now());
             if tail.until == after {
                 return Ok(());
             }

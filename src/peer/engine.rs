@@ -3,7 +3,9 @@
 //! It holds the parts together and decides what each message is for. All of them are bounded: by
 //! what was asked for, and by holding back what would list more than is transferred.
 
-use std::collections::{HashSet, VecDeque};
+mod agreeing;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::allowance::Allowance;
@@ -12,12 +14,15 @@ use super::identity::Identity;
 use super::live::Live;
 use super::outbox::{Outbox, Purpose, Refusal, purpose_of};
 use super::pages::Pages;
-use super::reconciling::{Course, Reconciling, Window};
-use super::terms::{Action, Asked, Counts, Direction, Fault, Moment, Span, Stage, Transfer};
+use super::reconciling::{Course, Reconciling};
+use super::terms::{
+    Action, Agreement, Asked, Counts, Direction, Fault, Moment, Span, Stage, Transfer,
+};
 use super::upload::Upload;
 use crate::nostr::info::PeerInformation;
 use crate::nostr::message::EoseHint;
 use crate::nostr::{Event, EventError, EventId, Filter, Keypair, RelayMessage};
+use crate::seq::Seq;
 
 /// What the engine is to do.
 pub struct EngineOptions {
@@ -33,6 +38,13 @@ pub struct EngineOptions {
     pub transfer: Transfer,
     /// Who to be for the peer.
     pub key: Option<Arc<Keypair>>,
+    /// What earlier conversations have come to.
+    pub agreement: Agreement,
+    /// After how many seconds everything is compared again, whatever was compared in between;
+    /// `None` for never.
+    pub full_secs: Option<u64>,
+    /// How many times as long as usual the peer may be silent: 1 where the way to it is fast.
+    pub patience: u64,
 }
 
 /// One peer's conversation, over all connections to it.
@@ -61,8 +73,10 @@ pub struct Engine {
     gibberish: u32,
     /// When the connection began, in milliseconds.
     connected: u64,
-    /// When both sides agreed the last time, in seconds since 1970.
-    agreed: u64,
+    agreement: Agreement,
+    full_secs: Option<u64>,
+    /// When everything began to be compared, if that is what is being done.
+    comparing_since: Option<u64>,
     /// When there was a connection the last time, in seconds since 1970.
     left: u64,
 }
@@ -83,14 +97,16 @@ impl Engine {
             upload: Upload::default(),
             pages: None,
             live: Live::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(options.patience),
             events: Vec::new(),
             came: HashSet::new(),
             has_asked: false,
             gibberish: 0,
             connected: 0,
-            agreed: 0,
-            left: 0,
+            left: options.agreement.agreed,
+            agreement: options.agreement,
+            full_secs: options.full_secs,
+            comparing_since: None,
         }
     }
 
@@ -107,6 +123,23 @@ impl Engine {
     /// Returns how many events are known to be transferred and are not yet.
     pub fn backlog(&self) -> usize {
         self.download.backlog() + self.upload.backlog()
+    }
+
+    /// Returns what has been come to so far.
+    pub fn agreement(&self) -> Agreement {
+        let is_following = self.stage == Stage::Following;
+        let agreed = if is_following { self.outbox.now.secs } else { self.agreement.agreed };
+        Agreement { agreed, ..self.agreement }
+    }
+
+    /// Returns the first place in the own log of which the peer has not decided, if there is one.
+    pub fn first_open(&self) -> Option<Seq> {
+        self.upload.first_open()
+    }
+
+    /// Returns how many events are to be sent or not answered.
+    pub fn outbound(&self) -> usize {
+        self.upload.backlog()
     }
 
     /// Takes the next thing to do.
@@ -136,10 +169,12 @@ impl Engine {
         if self.span == Span::Forever && self.direction.takes() {
             self.live.open(&self.filter, &mut self.outbox);
         }
+        self.note_gap();
         match &self.pages {
             Some(pages) if pages.is_done() => self.begin_pages(),
             Some(_) => self.make_up(),
-            None => self.reconciling.begin(&self.filter),
+            None if self.is_given_by_log() => {}
+            None => self.compare(),
         }
         self.go_on();
     }
@@ -159,8 +194,8 @@ impl Engine {
                 let backlog = self.download.backlog() as u64;
                 let counts = &mut self.outbox.counts;
                 counts.needed = counts.needed.saturating_sub(backlog);
-                counts.had = counts.had.saturating_sub(self.upload.backlog() as u64);
-                self.upload.forget_waiting();
+                let found = self.upload.forget_found() as u64;
+                counts.had = counts.had.saturating_sub(found);
             }
         }
         self.download.forget();
@@ -192,18 +227,22 @@ impl Engine {
             // What has come while nothing was listened to.
             self.compare_again();
         }
+        if self.stage == Stage::Following && self.is_full_due() {
+            self.compare_again();
+        }
         self.go_on();
     }
 
     /// Returns when time matters next, in milliseconds.
     pub fn deadline(&self) -> Option<u64> {
+        let patience = self.outbox.patience;
         let inform = (!self.has_asked && self.reconciling.is_untried())
             .then_some(self.connected + INFORM_AFTER);
         [
-            self.download.deadline(),
-            self.upload.deadline(),
-            self.reconciling.deadline(),
-            self.pages.as_ref().and_then(Pages::deadline),
+            self.download.deadline(patience),
+            self.upload.deadline(patience),
+            self.reconciling.deadline(patience),
+            self.pages.as_ref().and_then(|pages| pages.deadline(patience)),
             self.live.deadline(),
             self.outbox.held_until(),
             inform,
@@ -262,12 +301,12 @@ impl Engine {
         self.outbox.counts.needed += count;
     }
 
-    /// Has events sent that the own store has got.
-    pub fn offer(&mut self, ids: impl IntoIterator<Item = EventId>, now: Moment) {
+    /// Has events sent that the own store has got, each with its place in the log.
+    pub fn offer(&mut self, items: impl IntoIterator<Item = (Seq, EventId)>, now: Moment) {
         self.outbox.now = now;
         if self.direction.gives() {
             let own = &mut self.came;
-            self.upload.offer(ids.into_iter().filter(|id| !own.remove(id)));
+            self.upload.follow(items.into_iter().filter(|(_, id)| !own.remove(id)));
             self.go_on();
         }
     }
@@ -325,6 +364,8 @@ impl Engine {
         };
         self.outbox.counts.received += 1;
         self.outbox.counts.live += u64::from(is_live);
+        self.outbox.counts.last_received_at = self.outbox.now.secs;
+        self.outbox.counts.last_created_at = event.created_at;
         if self.direction.takes() {
             if self.span == Span::Forever && self.direction.gives() {
                 if self.came.len() >= CAME_MAX {
@@ -435,56 +476,6 @@ impl Engine {
         }
     }
 
-    /// Goes through pages from here on.
-    fn turn_pages(&mut self, reason: &str) {
-        if self.pages.is_some() {
-            return;
-        }
-        let left = self.reconciling.give_up(&mut self.outbox);
-        let reason = shown(reason);
-        self.outbox.counts.note(format!("going through pages instead of NIP-77: {reason}"));
-        self.pages = Some(Pages::new(left, self.direction));
-    }
-
-    /// Goes through pages once more: through those of the time since both sides agreed, and of
-    /// what is dated back. All of them each time would be the whole store of the peer.
-    fn begin_pages(&mut self) {
-        let mut window = Window::of(&self.filter);
-        window.since = window.since.max(self.agreed.saturating_sub(DATED_BACK_SECS));
-        let left = if window.since <= window.until { [window].into() } else { VecDeque::new() };
-        self.pages = Some(Pages::new(left, self.direction));
-    }
-
-    /// Adds what came while there was no connection to the pages that are left.
-    fn make_up(&mut self) {
-        let since = self.left.saturating_sub(DATED_BACK_SECS);
-        let whole = Window::of(&self.filter);
-        let window = Window { since: whole.since.max(since), ..whole };
-        if let Some(pages) = &mut self.pages
-            && self.span == Span::Forever
-            && window.since <= window.until
-        {
-            pages.add(window);
-        }
-    }
-
-    fn note_agreement(&mut self) {
-        if self.stage == Stage::Following {
-            self.agreed = self.outbox.now.secs;
-        }
-    }
-
-    fn compare_again(&mut self) {
-        self.note_agreement();
-        self.stage = Stage::Syncing;
-        match &self.pages {
-            Some(pages) if pages.is_done() => self.begin_pages(),
-            Some(_) => {}
-            None if self.reconciling.is_done() => self.reconciling.begin(&self.filter),
-            None => {}
-        }
-    }
-
     /// Does what can be done.
     fn go_on(&mut self) {
         if self.stage == Stage::Away {
@@ -505,12 +496,7 @@ impl Engine {
         };
         let is_done = is_found && self.download.is_idle() && self.upload.is_idle();
         if is_done && self.stage == Stage::Syncing {
-            self.stage = Stage::Following;
-            let end = match self.span {
-                Span::UntilInSync => Action::Finish,
-                Span::Forever => Action::InSync,
-            };
-            self.outbox.actions.push_back(end);
+            self.agree();
         }
     }
 
@@ -535,8 +521,6 @@ const NEGENTROPY: u16 = 77;
 const INFORM_AFTER: u64 = 1_000;
 /// Some of them are never met: they were there before.
 const CAME_MAX: usize = 500_000;
-/// Gift wraps are dated back by up to two days (NIP-59), clocks differ.
-const DATED_BACK_SECS: u64 = 3 * 86_400;
 const GIBBERISH_MAX: u32 = 100;
 const NOTICES_MAX: u32 = 100;
 const SHOWN_CHARACTERS: usize = 60;

@@ -1,23 +1,35 @@
-//! Events of peers on their way into the store: verified on all cores, written in batches.
+//! Events of peers on their way into the store: verified on several cores, then stored.
 //!
-//! What is on its way is bounded by its bytes; who has more waits. Several peers share one intake.
-//! It writes beside a relay that serves the same store, as an import does: each commit is alone,
-//! and the relay finds what was committed.
+//! ```text
+//!  peers -> checkers: known already? really signed? -> committer: batches into the store (a command)
+//!                                                   -> usher: one by one into the relay that serves
+//! ```
+//!
+//! What is on its way is bounded by its bytes; who has more waits. Several peers share one intake,
+//! each with an account of its own. A command writes beside a relay that serves the same store, as
+//! an import does: each commit is alone, and the relay finds what was committed. Inside of a relay
+//! that serves its own writer stores what comes, so that every rule and every subscriber is met.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+mod account;
+mod checker;
+mod committer;
+mod usher;
+
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
 use std::{io, thread};
 
-use tokio::sync::Notify;
-
+pub use self::account::IntakeCounts;
+use self::account::{Account, Shared};
+use self::checker::{Checker, Form};
+use self::committer::Committer;
+use self::usher::Usher;
 use crate::clock::Clock;
-use crate::ingest::Admitted;
-use crate::mailbox::{Received, Receiver, Sender, mailbox};
+use crate::ingest::{Entrance, EntryTerms};
+use crate::mailbox::{Receiver, Sender, mailbox};
 use crate::nostr::{Event, Verified, Verifier};
 use crate::seq::Seq;
-use crate::store::{Outcome, Prepared, Preparer, Store, StoreError, Writer};
+use crate::store::{FactChange, Prepared, Preparer, Store, StoreError};
 use crate::sys;
 
 /// Says why a verified event is not to be stored, if so.
@@ -28,32 +40,7 @@ pub type Judge = Arc<dyn Fn(&Event) -> Result<(), String> + Send + Sync>;
 pub struct Intake {
     shared: Arc<Shared>,
     work: Sender<Batch>,
-}
-
-/// What became of events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IntakeCounts {
-    /// Stored.
-    pub stored: u64,
-    /// There before.
-    pub duplicate: u64,
-    /// Of which a later version is there.
-    pub replaced: u64,
-    /// Deleted or vanished by their author.
-    pub deleted: u64,
-    /// Expired or ephemeral.
-    pub passing: u64,
-    /// With a wrong id or signature, or not to be stored.
-    pub invalid: u64,
-}
-
-struct Shared {
-    /// Bytes of events on their way.
-    bytes: AtomicUsize,
-    changed: Notify,
-    counts: [AtomicU64; 6],
-    has_failed: AtomicBool,
-    failure: Mutex<Option<StoreError>>,
+    account: Arc<Account>,
 }
 
 /// The threads of an intake; to be waited for once no [`Intake`] is left.
@@ -63,105 +50,119 @@ pub struct IntakeThreads(Vec<JoinHandle<()>>);
 struct Batch {
     events: Vec<Event>,
     bytes: usize,
+    account: Arc<Account>,
 }
 
+/// Events that were found to be new and right.
 struct Checked {
-    events: Prepared,
+    events: Ready,
     bytes: usize,
+    account: Arc<Account>,
+}
+
+/// Events in the form in which they go on.
+enum Ready {
+    Prepared(Prepared),
+    Verified(Vec<Verified>),
 }
 
 impl Intake {
-    /// Starts the threads.
+    /// Starts the threads of an intake that stores by itself.
     ///
     /// # Errors
     ///
     /// If the system gives none.
     pub fn start(store: &Store, judge: Judge, clock: Clock) -> io::Result<(Intake, IntakeThreads)> {
-        let shared = Arc::new(Shared {
-            bytes: AtomicUsize::new(0),
-            changed: Notify::new(),
-            counts: Default::default(),
-            has_failed: AtomicBool::new(false),
-            failure: Mutex::new(None),
-        });
-        let (work, inbox) = mailbox(BATCHES_MAX);
-        let (checked, outbox) = mailbox(BATCHES_MAX);
-        let mut threads = Vec::new();
-        for number in 0..sys::core_count() {
-            let checker = Checker {
-                // Then there is nothing to look up; what comes twice is noticed by the writer.
-                is_first: store.last_seq() == Seq::ZERO,
-                store: store.clone(),
-                preparer: Preparer::new(store),
-                shared: Arc::clone(&shared),
-                judge: Arc::clone(&judge),
-                verifier: Verifier::with_keys(KEYS_MAX),
-            };
-            let (inbox, checked) = (inbox.clone(), checked.clone());
-            let name = format!("check-{number}");
-            let run = move || checker.run(&inbox, &checked);
-            threads.push(thread::Builder::new().name(name).spawn(run)?);
-        }
-        let committer = Committer {
-            store: store.clone(),
-            // One for loads would not show what is stored to who compares in this process.
-            writer: Writer::new(store.clone()),
-            shared: Arc::clone(&shared),
-            clock,
-            batch: Vec::new(),
-            events: 0,
-            bytes: 0,
-        };
-        let run = move || committer.run(&outbox);
-        threads.push(thread::Builder::new().name("committer".to_owned()).spawn(run)?);
-        Ok((Intake { shared, work }, IntakeThreads(threads)))
+        let shared = Arc::new(Shared::default());
+        let checked = mailbox(BATCHES_MAX);
+        let preparer = |store: &Store| Form::Prepared(Preparer::new(store));
+        let checkers = start_checkers(store, (&shared, &checked.0), sys::core_count(), |store| {
+            (preparer(store), Some(Arc::clone(&judge)))
+        })?;
+        let committer = Committer::new(store.clone(), Arc::clone(&shared), clock);
+        finish(shared, checkers, "committer", move || committer.run(&checked.1))
+    }
+
+    /// Starts the threads of an intake whose events enter a relay that serves.
+    ///
+    /// # Errors
+    ///
+    /// If the system gives none.
+    pub fn start_for(
+        store: &Store,
+        entrance: Arc<dyn Entrance>,
+    ) -> io::Result<(Intake, IntakeThreads)> {
+        let shared = Arc::new(Shared::default());
+        entrance.tell(Arc::clone(&shared) as Arc<dyn crate::ingest::Answers>);
+        let checked = mailbox(BATCHES_MAX);
+        // Clients are served meanwhile.
+        let count = sys::core_count().div_ceil(2);
+        let checkers =
+            start_checkers(store, (&shared, &checked.0), count, |_| (Form::Verified, None))?;
+        let usher = Usher { entrance, shared: Arc::clone(&shared) };
+        finish(shared, checkers, "usher", move || usher.run(&checked.1))
+    }
+
+    /// Returns the same intake with an account of its own, for the peer of this name and address.
+    #[must_use]
+    pub fn for_peer(&self, name: &str, url: &str, terms: EntryTerms) -> Intake {
+        let account = self.shared.open_account(name, url, terms);
+        Intake { account, ..self.clone() }
     }
 
     /// Takes events; the caller waits for [`Intake::room`] first.
     pub fn put(&self, events: Vec<Event>) {
         let bytes = events.iter().map(Event::memory_bytes).sum();
-        self.shared.bytes.fetch_add(bytes, Ordering::AcqRel);
-        if self.work.send(Batch { events, bytes }).is_err() {
-            self.shared.done(bytes);
+        let account = Arc::clone(&self.account);
+        self.shared.begin(bytes, &account);
+        if self.work.send(Batch { events, bytes, account }).is_err() {
+            self.shared.done(bytes, &self.account);
         }
+    }
+
+    /// Has facts changed in the store, with one of the next batches: only by an intake that stores by
+    /// itself.
+    pub fn keep(&self, rows: Vec<FactChange>) {
+        if rows.is_empty() {
+            return;
+        }
+        self.shared.keep(rows);
+        self.put(Vec::new());
     }
 
     /// Returns whether more events may be put in.
     pub fn has_room(&self) -> bool {
-        self.shared.bytes.load(Ordering::Acquire) < BYTES_MAX
+        self.shared.bytes() < BYTES_MAX
     }
 
     /// Waits until more events may be put in.
     pub async fn room(&self) {
-        self.shared.until(|bytes| bytes < BYTES_MAX).await;
+        self.shared.until(|| self.has_room()).await;
     }
 
-    /// Waits until all events that were put in are stored or dropped.
+    /// Returns whether all events of this account are stored or dropped.
+    pub fn is_idle(&self) -> bool {
+        self.account.is_idle()
+    }
+
+    /// Waits until all events of this account are stored or dropped.
     pub async fn idle(&self) {
-        self.shared.until(|bytes| bytes == 0).await;
+        self.shared.until(|| self.account.is_idle()).await;
     }
 
     /// Returns whether the store cannot be written to.
     pub fn has_failed(&self) -> bool {
-        self.shared.has_failed.load(Ordering::Acquire)
+        self.shared.has_failed()
     }
 
     /// Takes the reason of a failure.
     pub fn take_failure(&self) -> Option<StoreError> {
-        self.shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.shared.take_failure()
     }
 
-    /// Returns what became of the events so far.
+    /// Returns what became of the events of this account so far.
     pub fn counts(&self) -> IntakeCounts {
-        let count = |what: What| self.shared.counts[what as usize].load(Ordering::Relaxed);
-        IntakeCounts {
-            stored: count(What::Stored),
-            duplicate: count(What::Duplicate),
-            replaced: count(What::Replaced),
-            deleted: count(What::Deleted),
-            passing: count(What::Passing),
-            invalid: count(What::Invalid),
-        }
+        self.account.counts()
     }
 }
 
@@ -176,196 +177,43 @@ impl IntakeThreads {
     }
 }
 
-/// What became of an event; the place of its counter.
-#[derive(Clone, Copy)]
-enum What {
-    Stored,
-    Duplicate,
-    Replaced,
-    Deleted,
-    Passing,
-    Invalid,
+type Started = (Sender<Batch>, Vec<JoinHandle<()>>);
+
+fn start_checkers(
+    store: &Store,
+    (shared, checked): (&Arc<Shared>, &Sender<Checked>),
+    count: usize,
+    form: impl Fn(&Store) -> (Form, Option<Judge>),
+) -> io::Result<Started> {
+    let (work, inbox): (Sender<Batch>, Receiver<Batch>) = mailbox(BATCHES_MAX);
+    let mut threads = Vec::new();
+    for number in 0..count {
+        let (form, judge) = form(store);
+        let checker = Checker {
+            // Then there is nothing to look up; what comes twice is noticed by the writer.
+            is_first: store.last_seq() == Seq::ZERO,
+            store: store.clone(),
+            form,
+            shared: Arc::clone(shared),
+            judge,
+            verifier: Verifier::with_keys(KEYS_MAX),
+        };
+        let (inbox, checked) = (inbox.clone(), checked.clone());
+        let run = move || checker.run(&inbox, &checked);
+        threads.push(Builder::new().name(format!("check-{number}")).spawn(run)?);
+    }
+    Ok((work, threads))
 }
 
-impl Shared {
-    fn add(&self, what: What, count: u64) {
-        self.counts[what as usize].fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// Notes that events of so many bytes are on their way no more.
-    fn done(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        self.changed.notify_waiters();
-    }
-
-    fn fail(&self, error: StoreError) {
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert(error);
-        self.has_failed.store(true, Ordering::Release);
-        drop(failure);
-        self.changed.notify_waiters();
-    }
-
-    async fn until(&self, is_enough: impl Fn(usize) -> bool) {
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            // What changes from here on is not missed.
-            changed.as_mut().enable();
-            let is_over = self.has_failed.load(Ordering::Acquire);
-            if is_over || is_enough(self.bytes.load(Ordering::Acquire)) {
-                return;
-            }
-            changed.await;
-        }
-    }
-}
-
-struct Checker {
-    store: Store,
-    /// Whether the store had nothing at the beginning.
-    is_first: bool,
+fn finish(
     shared: Arc<Shared>,
-    judge: Judge,
-    verifier: Verifier,
-    preparer: Preparer,
-}
-
-impl Checker {
-    fn run(mut self, inbox: &Receiver<Batch>, checked: &Sender<Checked>) {
-        while let Some(batch) = inbox.recv() {
-            let bytes = batch.bytes;
-            let events = match self.check(batch.events) {
-                Ok(events) => events,
-                Err(error) => {
-                    self.shared.fail(error);
-                    Prepared::default()
-                }
-            };
-            if checked.send(Checked { events, bytes }).is_err() {
-                return;
-            }
-        }
-    }
-
-    fn check(&mut self, mut events: Vec<Event>) -> Result<Prepared, StoreError> {
-        let count = events.len();
-        if !self.is_first {
-            events = self.unknown(events)?;
-        }
-        self.shared.add(What::Duplicate, (count - events.len()) as u64);
-        let count = events.len();
-        let mut prepared = Prepared::default();
-        prepared.reserve(events.iter().map(Event::memory_bytes).sum(), count);
-        for event in events {
-            if let Some(verified) = self.verified(event) {
-                self.preparer.add(&mut prepared, &verified);
-            }
-        }
-        self.shared.add(What::Invalid, (count - prepared.len()) as u64);
-        Ok(prepared)
-    }
-
-    /// Drops what is stored, so that it is not verified once more.
-    fn unknown(&self, events: Vec<Event>) -> Result<Vec<Event>, StoreError> {
-        let snapshot = self.store.snapshot()?;
-        let mut unknown = Vec::with_capacity(events.len());
-        for event in events {
-            if snapshot.by_id(&event.id)?.is_none() {
-                unknown.push(event);
-            }
-        }
-        Ok(unknown)
-    }
-
-    fn verified(&mut self, event: Event) -> Option<Verified> {
-        let verified = self.verifier.verify(event).ok()?;
-        (self.judge)(verified.event()).ok()?;
-        Some(Admitted::new(verified).ok()?.into_verified())
-    }
-}
-
-struct Committer {
-    store: Store,
-    writer: Writer,
-    shared: Arc<Shared>,
-    clock: Clock,
-    batch: Vec<Prepared>,
-    /// Events of the batch.
-    events: usize,
-    /// Bytes that came with them.
-    bytes: usize,
-}
-
-impl Committer {
-    fn run(mut self, outbox: &Receiver<Checked>) {
-        let mut since = Instant::now();
-        loop {
-            let wait = if self.bytes == 0 { IDLE_WAIT } else { BATCH_WAIT };
-            match outbox.recv_timeout(wait) {
-                Received::Message(checked) => {
-                    if self.bytes == 0 {
-                        since = Instant::now();
-                    }
-                    self.events += checked.events.len();
-                    self.bytes += checked.bytes;
-                    self.batch.push(checked.events);
-                    let is_full = self.events >= BATCH_EVENTS_MAX || self.bytes >= BATCH_BYTES_MAX;
-                    if is_full || since.elapsed() >= BATCH_AGE_MAX {
-                        self.commit();
-                    }
-                }
-                Received::Nothing => self.commit(),
-                Received::Closed => break,
-            }
-        }
-        self.commit();
-        self.tidy();
-    }
-
-    fn commit(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        if std::mem::take(&mut self.events) > 0
-            && let Err(error) = self.write()
-        {
-            self.shared.fail(error);
-        }
-        self.batch.clear();
-        if bytes > 0 {
-            self.shared.done(bytes);
-        }
-    }
-
-    fn write(&mut self) -> Result<(), StoreError> {
-        let committed = self.writer.commit_prepared(&self.batch, self.clock.now_secs())?;
-        for outcome in committed.outcomes {
-            let what = match outcome {
-                Outcome::Stored(_) => What::Stored,
-                Outcome::Duplicate => What::Duplicate,
-                Outcome::Superseded => What::Replaced,
-                Outcome::Deleted | Outcome::Vanished => What::Deleted,
-                // Nobody guards what comes from peers.
-                Outcome::Expired | Outcome::Ephemeral | Outcome::Unkept | Outcome::Refused => {
-                    What::Passing
-                }
-            };
-            self.shared.add(what, 1);
-        }
-        while self.writer.maintain(false)? {}
-        Ok(())
-    }
-
-    /// Leaves little for the next who opens the store.
-    fn tidy(&mut self) {
-        let is_worth = self.store.snapshot().is_ok_and(|it| it.unmerged() >= UNMERGED_MAX);
-        let is_failed = self.shared.has_failed.load(Ordering::Acquire);
-        let mut is_unfinished = is_worth && !is_failed;
-        while is_unfinished {
-            is_unfinished = self.writer.maintain(true).unwrap_or_else(|error| {
-                self.shared.fail(error);
-                false
-            });
-        }
-    }
+    (work, mut threads): Started,
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<(Intake, IntakeThreads)> {
+    threads.push(thread::Builder::new().name(name.to_owned()).spawn(run)?);
+    let account = shared.open_account("", "", EntryTerms::Plain);
+    Ok((Intake { shared, work, account }, IntakeThreads(threads)))
 }
 
 /// Authors that each thread remembers.
@@ -374,12 +222,3 @@ const KEYS_MAX: usize = 1 << 14;
 const BYTES_MAX: usize = 64 << 20;
 /// Batches on their way; each has one event at least.
 const BATCHES_MAX: usize = 1_024;
-/// Events of one commit: enough to make a sync cheap, little enough to lose at a crash.
-const BATCH_EVENTS_MAX: usize = 32_768;
-const BATCH_BYTES_MAX: usize = 32 << 20;
-/// Peers that say nothing for so long are not waited for to fill a batch.
-const BATCH_WAIT: Duration = Duration::from_millis(20);
-const BATCH_AGE_MAX: Duration = Duration::from_secs(1);
-const IDLE_WAIT: Duration = Duration::from_secs(3_600);
-/// Events that may stay unmerged.
-const UNMERGED_MAX: u64 = 20_000;

@@ -22,8 +22,8 @@ pub struct Library {
 /// What a look at the log has found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Tail {
-    /// Events that match.
-    pub ids: Vec<EventId>,
+    /// Events that match, in commit order.
+    pub found: Vec<(Seq, EventId)>,
     /// Up to where it was looked.
     pub until: Seq,
 }
@@ -168,7 +168,7 @@ impl Library {
     ///
     /// If the store cannot be read.
     pub fn tail(&self, after: Seq, filter: &Filter) -> Result<Tail, StoreError> {
-        let mut tail = Tail { ids: Vec::new(), until: after };
+        let mut tail = Tail { found: Vec::new(), until: after };
         if self.store.refresh()? <= after {
             return Ok(tail);
         }
@@ -177,7 +177,7 @@ impl Library {
             let (seq, event) = item?;
             tail.until = seq;
             if filter.matches(&event) && session::visible(&event, &self.reader, now) {
-                tail.ids.push(*event.id);
+                tail.found.push((seq, *event.id));
             }
         }
         // What lies behind the last one found is dead.

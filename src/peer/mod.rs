@@ -19,7 +19,8 @@
 //! what is still missing.
 //!
 //! Reading order: `terms`, `outbox`, `allowance`, `identity`, `reconciling`, `download`, `upload`, `pages`,
-//! `live`, `engine`; then `library`, `intake`, `drive`.
+//! `live`, `engine`; then `library`, `intake`, `drive`; `status` and
+//! `roster` for the peers of a relay that serves.
 
 mod terms;
 
@@ -39,6 +40,9 @@ mod drive;
 mod intake;
 mod library;
 
+mod roster;
+mod status;
+
 #[cfg(test)]
 mod tests;
 
@@ -47,4 +51,8 @@ pub use self::drive::{Ended, PeerOptions, Watcher, run};
 pub use self::engine::{Engine, EngineOptions};
 pub use self::intake::{Intake, IntakeCounts, IntakeThreads, Judge};
 pub use self::library::{Library, Tail};
-pub use self::terms::{Action, Asked, Counts, Direction, Fault, Moment, Span, Stage, Transfer};
+pub use self::roster::{Plan, Roster};
+pub use self::status::{PeerNote, PeerStatus, Scope};
+pub use self::terms::{
+    Action, Agreement, Asked, Counts, Direction, Fault, Moment, Span, Stage, Transfer,
+};

@@ -6,11 +6,13 @@ use super::terms::{Action, Counts, Fault, Moment};
 use crate::nostr::SubscriptionId;
 
 /// Where the parts of the engine put what is to be done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     pub(super) actions: VecDeque<Action>,
     pub(super) counts: Counts,
     pub(super) now: Moment,
+    /// How many times as long as usual the peer may be silent: 1 where the way to it is fast.
+    pub(super) patience: u64,
     /// Until when nothing is asked, in milliseconds: the peer wants to be asked more slowly.
     held_until: u64,
     /// How long it was held back the last time.
@@ -46,6 +48,18 @@ pub(super) struct Name {
 }
 
 impl Outbox {
+    pub(super) fn new(patience: u64) -> Outbox {
+        Outbox {
+            actions: VecDeque::new(),
+            counts: Counts::default(),
+            now: Moment::default(),
+            patience: patience.max(1),
+            held_until: 0,
+            hold: 0,
+            named: 0,
+        }
+    }
+
     pub(super) fn send(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut text = Vec::new();
         write(&mut text);

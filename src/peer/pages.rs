@@ -215,7 +215,7 @@ impl Pages {
     }
 
     pub(super) fn tick(&mut self, allowance: &mut Allowance, outbox: &mut Outbox) {
-        if self.deadline().is_none_or(|at| at > outbox.now.millis) {
+        if self.deadline(outbox.patience).is_none_or(|at| at > outbox.now.millis) {
             return;
         }
         let page = self.current.as_mut().and_then(|current| current.page.take());
@@ -229,9 +229,9 @@ impl Pages {
         }
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
+    pub(super) fn deadline(&self, patience: u64) -> Option<u64> {
         let page = self.current.as_ref()?.page.as_ref()?;
-        Some(page.heard + SILENCE_MAX)
+        Some(page.heard + SILENCE_MAX * patience)
     }
 
     /// Notes that the connection is gone: the page under way is asked for again.

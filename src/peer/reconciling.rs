@@ -247,7 +247,7 @@ impl Reconciling {
     }
 
     pub(super) fn tick(&mut self, outbox: &mut Outbox) -> Course {
-        if self.deadline().is_none_or(|at| at > outbox.now.millis) {
+        if self.deadline(outbox.patience).is_none_or(|at| at > outbox.now.millis) {
             return Course::On;
         }
         if self.is_known {
@@ -257,9 +257,9 @@ impl Reconciling {
         Course::Unable("it does not answer NEG-OPEN".to_owned())
     }
 
-    pub(super) fn deadline(&self) -> Option<u64> {
+    pub(super) fn deadline(&self, patience: u64) -> Option<u64> {
         let Turn::Peer(since) = self.turn else { return None };
-        Some(since + if self.is_known { SILENCE_MAX } else { FIRST_SILENCE_MAX })
+        Some(since + patience * if self.is_known { SILENCE_MAX } else { FIRST_SILENCE_MAX })
     }
 
     /// Returns since when the first answer is awaited.

@@ -46,6 +46,18 @@ pub enum Transfer {
     CountedOnly,
 }
 
+/// What conversations with a peer have come to, over all connections; times in seconds since 1970,
+/// zero for never.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agreement {
+    /// When both sides agreed the last time.
+    pub agreed: u64,
+    /// When everything was compared the last time, not only what is dated lately.
+    pub compared: u64,
+    /// Whether there was a long cut since then.
+    pub has_gap: bool,
+}
+
 /// A time, as the loop around the engine tells it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
@@ -160,6 +172,10 @@ pub struct Counts {
     pub received: u64,
     /// Of those, events that came by themselves, live.
     pub live: u64,
+    /// When the last of them came, in seconds since 1970.
+    pub last_received_at: u64,
+    /// By when that one is dated.
+    pub last_created_at: u64,
     /// Events that came and are none, or do not match.
     pub malformed: u64,
     /// Events that the peer listed and does not give.

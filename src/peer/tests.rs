@@ -8,6 +8,7 @@ use super::*;
 use crate::nostr::message::{self, EoseHint};
 use crate::nostr::{ClientMessage, Event, EventId, Filter, Keypair, Kind, Prefix, Reject};
 use crate::reconcile::{Differences, Item, SortedItems, begin, go_on, respond};
+use crate::seq::Seq;
 
 const AT: u64 = 1_700_000_000;
 
@@ -175,6 +176,20 @@ struct World {
     now: Moment,
 }
 
+fn options() -> EngineOptions {
+    EngineOptions {
+        url: "ws://peer".to_owned(),
+        filter: Filter::default(),
+        direction: Direction::Down,
+        span: Span::UntilInSync,
+        transfer: Transfer::Wanted,
+        key: None,
+        agreement: Agreement::default(),
+        full_secs: None,
+        patience: 1,
+    }
+}
+
 fn note(number: u64, at: u64) -> Event {
     let keypair = Keypair::from_secret([1; 32]).expect("a secret key");
     // Not signed: neither side of the simulation looks.
@@ -200,14 +215,7 @@ fn events(random: &mut fastrand::Rng, numbers: std::ops::Range<u64>) -> Events {
 impl World {
     fn new(temper: Temper, own: Events, theirs: Events, direction: Direction, span: Span) -> World {
         let key = Keypair::from_secret([2; 32]).map(Arc::new);
-        let engine = Engine::new(EngineOptions {
-            url: "ws://peer".to_owned(),
-            filter: Filter::default(),
-            direction,
-            span,
-            transfer: Transfer::Wanted,
-            key,
-        });
+        let engine = Engine::new(EngineOptions { direction, span, key, ..options() });
         let peer = Peer { temper, events: theirs, is_known: false, sets: BTreeMap::new() };
         let now = Moment { millis: 0, secs: AT + 1_000_000 };
         World { engine, own, set: SortedItems::default(), peer, now }
@@ -380,14 +388,7 @@ fn who_has_no_key_and_is_asked_for_one_is_told_so() {
         let theirs = events(&mut random, 0..10);
         let mut world =
             World::new(temper, Events::new(), theirs, Direction::Down, Span::UntilInSync);
-        world.engine = Engine::new(EngineOptions {
-            url: "ws://peer".to_owned(),
-            filter: Filter::default(),
-            direction: Direction::Down,
-            span: Span::UntilInSync,
-            transfer: Transfer::Wanted,
-            key: None,
-        });
+        world.engine = Engine::new(options());
         let end = world.talk(&mut random, usize::MAX);
         assert!(matches!(end, Some(Action::Fail(Fault::NeedsKey(_)))), "{end:?}");
     }
@@ -411,10 +412,10 @@ fn what_comes_live_is_taken_and_what_is_new_here_is_given() {
     world.engine.message(&frame, world.now);
     assert_eq!(world.engine.take_events(), std::slice::from_ref(&live));
     // Met in the own log, it is not offered to where it came from.
-    world.engine.offer([live.id], world.now);
+    world.engine.offer([(Seq(11), live.id)], world.now);
     assert_eq!(world.engine.next_action(), None);
     let own = note(2_000, AT);
-    world.engine.offer([own.id], world.now);
+    world.engine.offer([(Seq(12), own.id)], world.now);
     assert_eq!(world.engine.next_action(), Some(Action::Load(vec![own.id])));
 }
 
@@ -471,4 +472,158 @@ fn a_peer_that_does_not_answer_is_not_waited_for_for_long() {
     let mut world = World::new(temper, Events::new(), theirs, Direction::Down, Span::UntilInSync);
     assert_eq!(world.talk(&mut random, usize::MAX), Some(Action::Finish));
     assert_eq!(world.own.len(), 100);
+}
+
+/// Lets the engine send what it has to send, and the peer answer, until nothing is left.
+fn settle(world: &mut World, random: &mut fastrand::Rng) {
+    while let Some(action) = world.engine.next_action() {
+        match action {
+            Action::Send(text) => {
+                let text = String::from_utf8(text).expect("messages are text");
+                for answer in world.peer.answer(&text, random) {
+                    world.engine.message(&answer, world.now);
+                }
+            }
+            Action::Load(ids) => {
+                for id in ids {
+                    let text = world.own.get(&id).map(|event| {
+                        text(|out| message::write_event(out, &event.view())).into_bytes()
+                    });
+                    world.engine.loaded(id, text);
+                }
+            }
+            Action::Inform => world.engine.informed(None, world.now),
+            Action::InSync => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_the_peer_has_not_decided_on_is_not_passed_over_whatever_breaks() {
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let temper = Temper { slows_down: [0, 3][random.usize(..2)], ..GENTLE };
+        let (own, direction) = (Events::new(), Direction::Up);
+        let mut world = World::new(temper, own, Events::new(), direction, Span::Forever);
+        assert_eq!(world.talk(&mut random, usize::MAX), Some(Action::InSync));
+        assert_eq!(world.engine.first_open(), None);
+        let news: Vec<(Seq, EventId)> = (0..300)
+            .map(|number| {
+                let event = note(5_000 + number, AT);
+                world.own.insert(event.id, event.clone());
+                (Seq(100 + 3 * number), event.id)
+            })
+            .collect();
+        world.engine.offer(news.iter().copied(), world.now);
+        assert_eq!(world.engine.first_open(), Some(Seq(100)));
+        let mut given = 0;
+        while let Some(first) = world.engine.first_open() {
+            // All that lies before was decided on.
+            let (before, _) = news.split_at(news.partition_point(|(seq, _)| *seq < first));
+            assert!(before.iter().all(|(_, id)| world.peer.events.contains_key(id)), "{seed}");
+            assert!(before.len() >= given, "{seed}: it never goes back");
+            given = before.len();
+            if random.u32(..4) == 0 {
+                world.engine.disconnected();
+                world.engine.connected(world.now);
+            }
+            for _ in 0..random.usize(1..40) {
+                match world.engine.next_action() {
+                    Some(Action::Send(text)) if random.u32(..50) > 0 => {
+                        let text = String::from_utf8(text).expect("messages are text");
+                        for answer in world.peer.answer(&text, &mut random) {
+                            world.engine.message(&answer, world.now);
+                        }
+                    }
+                    // Lost on the way.
+                    Some(Action::Send(_)) => {
+                        world.engine.disconnected();
+                        break;
+                    }
+                    Some(Action::Load(ids)) => {
+                        for id in ids {
+                            let text = world.own.get(&id).map(|event| {
+                                text(|out| message::write_event(out, &event.view())).into_bytes()
+                            });
+                            world.engine.loaded(id, text);
+                        }
+                    }
+                    Some(Action::Reconcile { filter, answer }) => world.reconcile(&filter, answer),
+                    Some(_) => {}
+                    None => {
+                        world.now.millis += 3_000;
+                        world.engine.tick(world.now);
+                    }
+                }
+            }
+            if world.engine.stage() == Stage::Away {
+                world.engine.connected(world.now);
+            }
+        }
+        assert!(news.iter().all(|(_, id)| world.peer.events.contains_key(id)), "seed {seed}");
+    }
+}
+
+#[test]
+fn an_engine_that_goes_on_from_an_agreement_asks_for_no_more_than_it_must() {
+    for (direction, compared, has_gap, pages) in [
+        // What is to be given is told by the own log.
+        (Direction::Up, AT, false, 0..=0),
+        (Direction::Down, AT, false, 1..=2),
+        (Direction::Both, AT, false, 1..=2),
+        // Everything is due, after a week, or a day after a cut.
+        (Direction::Down, AT - 604_800, false, 5..=99),
+        (Direction::Down, AT - 86_400, true, 5..=99),
+        (Direction::Down, AT - 86_399, true, 1..=2),
+        (Direction::Up, AT - 604_800, false, 5..=99),
+    ] {
+        let mut random = fastrand::Rng::with_seed(8);
+        let temper = Temper { knows_reconciliation: false, answer_max: 60, ..GENTLE };
+        let mut theirs = events(&mut random, 0..500);
+        theirs.values_mut().for_each(|event| event.created_at -= 8_000_000);
+        let own = theirs.clone();
+        let mut world = World::new(temper, own, theirs, direction, Span::Forever);
+        world.now.secs = AT;
+        world.engine = Engine::new(EngineOptions {
+            direction,
+            span: Span::Forever,
+            agreement: Agreement { agreed: AT - 60, compared, has_gap },
+            full_secs: Some(604_800),
+            ..options()
+        });
+        assert_eq!(world.talk(&mut random, usize::MAX), Some(Action::InSync));
+        let found = world.engine.counts().pages;
+        assert!(pages.contains(&found), "{direction:?} {compared} {has_gap}: {found} pages");
+        let agreement = world.engine.agreement();
+        assert_eq!(agreement.agreed, AT);
+        let is_full = *pages.end() == 99;
+        assert_eq!(agreement.compared, if is_full { AT } else { compared });
+        assert_eq!(agreement.has_gap, has_gap && !is_full);
+    }
+}
+
+#[test]
+fn what_is_dated_far_back_and_came_during_a_long_cut_is_found_when_everything_is_due() {
+    let mut random = fastrand::Rng::with_seed(9);
+    let temper = Temper { knows_reconciliation: false, ..GENTLE };
+    let theirs = events(&mut random, 0..100);
+    let mut world = World::new(temper, Events::new(), theirs, Direction::Down, Span::Forever);
+    world.engine =
+        Engine::new(EngineOptions { span: Span::Forever, full_secs: Some(604_800), ..options() });
+    assert_eq!(world.talk(&mut random, usize::MAX), Some(Action::InSync));
+    world.engine.disconnected();
+    let old = note(7_000, AT - 9_000_000);
+    world.peer.events.insert(old.id, old.clone());
+    world.now.secs += 7_200;
+    assert_eq!(world.talk(&mut random, usize::MAX), Some(Action::InSync));
+    assert!(!world.own.contains_key(&old.id), "pages of what is dated lately do not show it");
+    assert!(world.engine.agreement().has_gap);
+    world.now.secs += 86_400;
+    world.engine.tick(world.now);
+    assert_eq!(world.engine.stage(), Stage::Syncing, "a day later everything is due");
+    settle(&mut world, &mut random);
+    world.take();
+    assert!(world.own.contains_key(&old.id));
+    assert!(!world.engine.agreement().has_gap);
 }

@@ -1,20 +1,26 @@
 //! Events to the peer: as many under way as it answers, each with its outcome.
+//!
+//! What comes from the own log has a place there, and is not forgotten before the peer has decided
+//! about it: the first of those places is up to where everything was given.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use super::allowance::Allowance;
 use super::outbox::{Outbox, Refusal, refusal_of};
 use super::terms::{Action, Fault};
 use crate::nostr::EventId;
+use crate::seq::Seq;
 
 /// What is to be sent and what was not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct Upload {
     waiting: VecDeque<EventId>,
     /// Events that are being read from the store.
-    loading: usize,
+    loading: HashSet<EventId>,
     /// Events that were sent.
     open: HashSet<EventId>,
+    /// Where in the own log those are that came from there.
+    places: HashMap<EventId, Seq>,
     /// When an answer came last.
     heard: u64,
     /// Whether an answer has come on this connection.
@@ -26,15 +32,31 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Has these events sent, unless the peer has refused them before.
+    /// Has these events sent, unless the peer has refused them before, or they are to be sent
+    /// anyway.
     pub(super) fn offer(&mut self, ids: impl IntoIterator<Item = EventId>) {
-        let refused = &self.refused;
-        self.waiting.extend(ids.into_iter().filter(|id| !refused.contains(id)));
+        let (refused, places) = (&self.refused, &self.places);
+        let is_new = |id: &EventId| !refused.contains(id) && !places.contains_key(id);
+        self.waiting.extend(ids.into_iter().filter(is_new));
+    }
+
+    /// Has these events of the own log sent, unless the peer has refused them before.
+    pub(super) fn follow(&mut self, items: impl IntoIterator<Item = (Seq, EventId)>) {
+        for (seq, id) in items {
+            if !self.refused.contains(&id) && self.places.insert(id, seq).is_none() {
+                self.waiting.push_back(id);
+            }
+        }
+    }
+
+    /// Returns the first place in the own log of which the peer has not decided, if there is one.
+    pub(super) fn first_open(&self) -> Option<Seq> {
+        self.places.values().min().copied()
     }
 
     /// Returns how many events are to be sent or not answered.
     pub(super) fn backlog(&self) -> usize {
-        self.waiting.len() + self.loading + self.open.len()
+        self.waiting.len() + self.loading.len() + self.open.len()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -43,15 +65,16 @@ impl Upload {
 
     /// Has events read as far as the peer takes more.
     pub(super) fn fill(&mut self, allowance: &Allowance, outbox: &mut Outbox) {
-        let room = allowance.window().saturating_sub(self.loading + self.open.len());
+        let room = allowance.window().saturating_sub(self.loading.len() + self.open.len());
         // A few at a time would be a look into the store for each.
         let is_worth = room >= (allowance.window() / 4).min(LOAD_MAX) || room >= self.waiting.len();
         if outbox.is_held() || room == 0 || self.waiting.is_empty() || !is_worth {
             return;
         }
         let count = room.min(LOAD_MAX).min(self.waiting.len());
-        self.loading += count;
-        outbox.actions.push_back(Action::Load(self.waiting.drain(..count).collect()));
+        let ids: Vec<EventId> = self.waiting.drain(..count).collect();
+        self.loading.extend(&ids);
+        outbox.actions.push_back(Action::Load(ids));
     }
 
     /// Sends an event that was read, as the message that it is; nothing if it is stored no more.
@@ -62,10 +85,14 @@ impl Upload {
         allowance: &Allowance,
         outbox: &mut Outbox,
     ) {
-        self.loading = self.loading.saturating_sub(1);
-        let Some(text) = text else { return };
+        self.loading.remove(&id);
+        let Some(text) = text else {
+            self.places.remove(&id);
+            return;
+        };
         if !allowance.takes(text.len()) {
             outbox.counts.add_refused("too long for the peer");
+            self.places.remove(&id);
             return;
         }
         if self.open.is_empty() {
@@ -91,6 +118,7 @@ impl Upload {
         self.heard = outbox.now.millis;
         self.is_answering = true;
         if is_accepted {
+            self.places.remove(&id);
             match text.starts_with("duplicate:") {
                 true => outbox.counts.duplicate += 1,
                 false => outbox.counts.accepted += 1,
@@ -112,7 +140,10 @@ impl Upload {
                 outbox.counts.sent = outbox.counts.sent.saturating_sub(1);
                 self.waiting.push_back(id);
             }
-            Refusal::Final if text.starts_with("duplicate:") => outbox.counts.duplicate += 1,
+            Refusal::Final if text.starts_with("duplicate:") => {
+                self.places.remove(&id);
+                outbox.counts.duplicate += 1;
+            }
             Refusal::Final => self.refuse(id, text, outbox),
         }
         Some(refusal)
@@ -128,7 +159,7 @@ impl Upload {
     }
 
     pub(super) fn tick(&mut self, outbox: &mut Outbox) {
-        if self.deadline().is_none_or(|at| at > outbox.now.millis) {
+        if self.deadline(outbox.patience).is_none_or(|at| at > outbox.now.millis) {
             return;
         }
         if !self.is_answering {
@@ -140,26 +171,34 @@ impl Upload {
     }
 
     /// Returns when the peer has been silent for too long.
-    pub(super) fn deadline(&self) -> Option<u64> {
-        (!self.open.is_empty()).then_some(self.heard + SILENCE_MAX)
+    pub(super) fn deadline(&self, patience: u64) -> Option<u64> {
+        (!self.open.is_empty()).then_some(self.heard + SILENCE_MAX * patience)
     }
 
-    /// Notes that the connection is gone. What was not answered waits again.
+    /// Notes that the connection is gone. What was not answered waits again: first what comes from
+    /// the own log, in its order.
     pub(super) fn lost(&mut self, outbox: &mut Outbox) {
         outbox.counts.sent = outbox.counts.sent.saturating_sub(self.open.len() as u64);
-        for id in self.open.drain() {
-            self.waiting.push_front(id);
-        }
-        self.loading = 0;
+        let all = self.open.drain().chain(self.loading.drain()).chain(self.waiting.drain(..));
+        let (followed, found): (Vec<EventId>, Vec<EventId>) =
+            all.partition(|id| self.places.contains_key(id));
+        let followed: BTreeMap<Seq, EventId> =
+            followed.into_iter().map(|id| (self.places[&id], id)).collect();
+        self.waiting.extend(followed.into_values().chain(found));
         self.is_answering = false;
     }
 
-    /// Forgets what is to be sent: it is found out anew.
-    pub(super) fn forget_waiting(&mut self) {
-        self.waiting.clear();
+    /// Forgets what is to be sent because it was found to be missing: that is found out anew.
+    /// Returns how many events that were.
+    pub(super) fn forget_found(&mut self) -> usize {
+        let count = self.waiting.len();
+        let places = &self.places;
+        self.waiting.retain(|id| places.contains_key(id));
+        count - self.waiting.len()
     }
 
     fn refuse(&mut self, id: EventId, text: &str, outbox: &mut Outbox) {
+        self.places.remove(&id);
         let reason = text.split_once(':').map_or(text, |(prefix, _)| prefix);
         outbox.counts.add_refused(reason.get(..REASON_BYTES_MAX).unwrap_or(reason));
         if self.refused.len() < REFUSED_MAX {

@@ -46,7 +46,7 @@ pub use self::invite::{InviteId, InviteKey, InviteTerms};
 pub use self::kinds::{ByKind, KindRange, KindsError, amount, parse_by_kind, period, plain};
 pub use self::members::{Circle, Invites, Membership, MembershipRules, Roles};
 pub use self::moderation::{Moderation, Subject, SubjectError};
-pub use self::plugin::{AnswerError, PluginAnswer, PluginRequest, PluginVerdict};
+pub use self::plugin::{AnswerError, PluginAnswer, PluginRequest, PluginSource, PluginVerdict};
 pub use self::quota::{Activity, BanRules, Meters, Quotas, Rates, Scope};
 pub use self::rate::{Meter, Rate, RateError, Wait};
 pub use self::retention::{Resident, RetentionRule, RuleError, SizeLimit, Survey};

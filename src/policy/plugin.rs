@@ -2,10 +2,20 @@
 //! object a line each way. Who runs the plugin, and what happens when it says nothing, is elsewhere.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::hex;
 use crate::nostr::json::{self, JsonError, Scanner};
 use crate::nostr::{EventId, EventRef, Prefix, PublicKey, Reject};
+
+/// Who sent an event, as far as plugins are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginSource {
+    /// A client with this address.
+    Client(IpAddr),
+    /// Another relay with this address, whose events this relay takes.
+    Peer(Arc<str>),
+}
 
 /// What a plugin is asked about one event.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +25,7 @@ pub struct PluginRequest<'a> {
     /// When it came, in seconds of Unix time.
     pub received_at: u64,
     /// Who sent it.
-    pub client: IpAddr,
+    pub source: &'a PluginSource,
     /// Who the sender has proven to be (NIP-42).
     pub authed: Option<&'a PublicKey>,
 }
@@ -23,16 +33,20 @@ pub struct PluginRequest<'a> {
 impl PluginRequest<'_> {
     /// Appends the request as one line.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let client = self.client.to_canonical();
         out.extend_from_slice(b"{\"type\":\"new\",\"event\":");
         self.event.write_json(out);
         out.extend_from_slice(b",\"receivedAt\":");
         json::write_integer(self.received_at, out);
-        out.extend_from_slice(match client {
-            IpAddr::V4(_) => b",\"sourceType\":\"IP4\",\"sourceInfo\":\"",
-            IpAddr::V6(_) => b",\"sourceType\":\"IP6\",\"sourceInfo\":\"",
-        });
-        out.extend_from_slice(client.to_string().as_bytes());
+        let (source_type, info) = match self.source {
+            PluginSource::Client(client) => match client.to_canonical() {
+                IpAddr::V4(client) => ("IP4", client.to_string()),
+                IpAddr::V6(client) => ("IP6", client.to_string()),
+            },
+            // Addresses of relays are of printable ASCII, which needs no escapes but for these.
+            PluginSource::Peer(url) => ("Stream", url.replace(['"', '\\'], "_")),
+        };
+        let source = format!(",\"sourceType\":\"{source_type}\",\"sourceInfo\":\"{info}");
+        out.extend_from_slice(source.as_bytes());
         match self.authed {
             Some(key) => {
                 out.extend_from_slice(b"\",\"authed\":\"");
@@ -171,11 +185,13 @@ mod tests {
             ("192.0.2.7", None, "IP4", "192.0.2.7"),
             ("::ffff:192.0.2.7", Some(&key), "IP4", "192.0.2.7"),
             ("2001:db8::1", Some(&key), "IP6", "2001:db8::1"),
+            ("wss://a.example/\"x\\", None, "Stream", "wss://a.example/_x_"),
         ];
-        for (client, authed, kind, shown) in rows {
-            let client = client.parse().unwrap();
+        for (sender, authed, kind, shown) in rows {
+            let peer = || PluginSource::Peer(sender.into());
+            let source = &sender.parse().map_or_else(|_| peer(), PluginSource::Client);
             let mut out = Vec::new();
-            PluginRequest { event: event.view(), received_at: 9, client, authed }.write(&mut out);
+            PluginRequest { event: event.view(), received_at: 9, source, authed }.write(&mut out);
             assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
             let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
             let mut json = Vec::new();

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, yield_now};
 
 use super::connection::{Connection, ConnectionKey, Connections, Talk};
+use super::gate::Gate;
 use super::guard::{self, Door, Resting};
 use super::herald::HeraldHandle;
 use super::in_force::InForce;
@@ -70,6 +71,8 @@ pub(super) struct Relay {
     pub(super) cores: AllMetrics,
     /// What `/` shows of that.
     pub(super) counters: Counters,
+    /// Where events of peers enter.
+    pub(super) gate: Arc<Gate>,
     /// What one query may do on the core before others get their turn.
     pub(super) slice_inline: SliceSize,
     /// What a worker does of one query before it looks for the next job.

@@ -11,7 +11,8 @@
 //!
 //! A client's message is taken in `connection`, the way of an EVENT is `publish` and `lane`, that of a REQ
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is
-//! the pool, `core` a core's thread, `guard` what clients are held to, `plugin` the programs that
+//! the pool, `core` a core's thread, `guard` what clients are held to, `gate` where events of
+//! peers enter, `plugin` the programs that
 //! judge events, `report` what the operator is told, `warden` the long chores, `run` the order of
 //! starting and stopping, `start` how each thread is put together, `signals` what the main thread
 //! waits for, `in_force` the settings that may change meanwhile, `routes` plain HTTP,
@@ -42,6 +43,7 @@ mod publish;
 mod query;
 mod render;
 
+mod gate;
 mod guard;
 
 mod herald;

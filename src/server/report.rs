@@ -65,6 +65,7 @@ impl Report {
         self.tell_guard(&mut page);
         self.tell_plugin(&mut page);
         self.tell_store(&mut page);
+        self.relay.gate.tell(&mut page);
         tell_process(&mut page);
         page.into_text()
     }

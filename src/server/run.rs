@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::core::{AllMetrics, Inboxes, Relay};
+use super::gate::{Doorway, Gate};
 use super::herald::{self, HeraldHandle};
 use super::in_force::InForce;
 use super::management::{self, OfficeHandle};
@@ -30,7 +31,7 @@ use super::work::Job;
 use crate::address::Aliases;
 use crate::clock::Clock;
 use crate::fanout::{self, RingLimits};
-use crate::ingest::WriterThread;
+use crate::ingest::{Entrance, WriterThread};
 use crate::limits;
 use crate::mailbox::Sender;
 use crate::metrics::{CoreMetrics, PluginMetrics};
@@ -54,6 +55,8 @@ pub struct Server {
     /// The workers end once every sender is gone; this is the last.
     work: Sender<Job>,
     stage: Thread,
+    /// Where events of peers enter.
+    entrance: Arc<Doorway>,
     /// What goes on beside the clients, in the order in which it ends.
     chores: Vec<Leashed>,
     /// Who speaks for the relay, if it has a key.
@@ -87,7 +90,8 @@ impl Server {
         let reporting = settings.metrics.map(|address| net::listen(address, 1)).transpose()?;
         let bells: Vec<Arc<Notify>> = (0..count).map(|_| Arc::default()).collect();
         let inboxes = start::inboxes(&bells);
-        let (producer, ring) = fanout::ring(RING, start::wakers(&inboxes));
+        let gate: Arc<Gate> = Arc::default();
+        let (producer, ring) = fanout::ring(RING, start::wakers(&inboxes, &gate));
         let (head, consumers) = (ring.consumer(), Consumers::new(ring, &store));
 
         let ServerSettings { keys, groups, membership, live, .. } = settings;
@@ -96,7 +100,7 @@ impl Server {
         let scribe = membership.is_some().then(|| Scribe::new(standings.clone(), herald.clone()));
         let in_force = InForce::new(live, address);
         let (office, calls) = management::office_channel();
-        let facts = (standings, in_force, office);
+        let facts = (standings, in_force, office, gate);
         let relay = Arc::new(relay(store, keys.as_deref(), facts, count));
 
         let (spawner, ended) = Spawner::new();
@@ -113,6 +117,7 @@ impl Server {
             questions: sender,
             stopping,
         };
+        let entrance = starter.doorway();
         let plugin_metrics: Arc<PluginMetrics> = Arc::default();
         let stage = starter.stage(questions, &plugin_metrics)?;
         let (work, workers) = starter.workers(count)?;
@@ -136,6 +141,7 @@ impl Server {
             workers,
             work,
             stage,
+            entrance,
             chores,
             herald,
             reporter,
@@ -163,6 +169,11 @@ impl Server {
     /// Returns what the plugin stage counts.
     pub fn plugin_metrics(&self) -> &PluginMetrics {
         &self.plugin_metrics
+    }
+
+    /// Returns where events of peers enter, as long as the server runs.
+    pub fn entrance(&self) -> Arc<dyn Entrance> {
+        Arc::clone(&self.entrance) as Arc<dyn Entrance>
     }
 
     /// Returns what tells whether the server's threads still run.
@@ -198,6 +209,7 @@ impl Server {
             }
         };
         says_stop();
+        steward.stopping();
         let stopped = self.stop();
         ended.map_or(stopped, |name| Err(ServerError::Ended(name)))
     }
@@ -236,7 +248,7 @@ impl Server {
 fn relay(
     store: Store,
     keys: Option<&Keypair>,
-    (standings, in_force, office): (Standings, InForce, OfficeHandle),
+    (standings, in_force, office, gate): (Standings, InForce, OfficeHandle, Arc<Gate>),
     cores: usize,
 ) -> Relay {
     let clock = Clock::system();
@@ -255,6 +267,7 @@ fn relay(
         kept: Kept::default(),
         counters: Counters::new(Arc::clone(&cores), clock.now_secs()),
         cores,
+        gate,
         slice_inline: SLICE_INLINE,
         slice_pooled: SLICE_POOLED,
     }

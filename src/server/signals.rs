@@ -13,6 +13,9 @@ use super::settings::LiveSettings;
 pub trait Steward {
     /// Returns settings to go by from here on; nothing to go on as before.
     fn settings(&mut self, occasion: Occasion) -> Option<LiveSettings>;
+
+    /// Ends what depends on the server, which stops next.
+    fn stopping(&mut self) {}
 }
 
 /// Why a [`Steward`] is asked.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::core::{CoreParts, CoreStart, Inboxes, Message, Relay};
+use super::gate::{Doorway, GATE, Gate};
 use super::herald::{Desk, HERALD, Herald, HeraldHandle};
 use super::keeper::Keeper;
 use super::management::{Calls, LocalDoor, Office, OfficeParts};
@@ -58,7 +59,8 @@ pub(super) fn start_writer(
     scribe: Option<Scribe>,
 ) -> Result<WriterThread, ServerError> {
     let (inboxes, herald) = replies;
-    let replies = WriterReplies { inboxes, herald, _sentinel: spawner.sentinel("writer") };
+    let (gate, sentinel) = (Arc::clone(&relay.gate), spawner.sentinel("writer"));
+    let replies = WriterReplies { inboxes, herald, gate, _sentinel: sentinel };
     let standings = relay.standings.clone();
     let groups = groups.map(|(rules, keys)| {
         GroupKeeping::new(rules, keys, standings, &relay.store, relay.clock.now_secs())
@@ -73,16 +75,17 @@ pub(super) fn start_writer(
 struct WriterReplies {
     inboxes: Inboxes,
     herald: Sender<Vec<Reply>>,
+    gate: Arc<Gate>,
     _sentinel: Sentinel,
 }
 
 impl Replies for WriterReplies {
     fn deliver(&self, core: u32, replies: Vec<Reply>) {
-        if core == HERALD {
+        match core {
             // There is room for as many as the herald waits for.
-            drop(self.herald.try_send(replies));
-        } else {
-            self.inboxes.deliver(core, replies);
+            HERALD => drop(self.herald.try_send(replies)),
+            GATE => self.gate.answer(replies),
+            _ => self.inboxes.deliver(core, replies),
         }
     }
 }
@@ -113,6 +116,16 @@ impl Starter {
             stop: self.stopping.clone(),
         };
         self.spawner.spawn("plugin", move || Stage::run(parts))
+    }
+
+    /// Returns where events of peers enter.
+    pub(super) fn doorway(&self) -> Arc<Doorway> {
+        Arc::new(Doorway {
+            relay: Arc::clone(&self.relay),
+            writer: self.writer.clone(),
+            questions: self.questions.clone(),
+            gate: Arc::clone(&self.relay.gate),
+        })
     }
 
     /// Starts the work pool.
@@ -282,13 +295,15 @@ pub(super) fn inboxes(bells: &[Arc<Notify>]) -> Inboxes {
     Inboxes(bells.iter().map(inbox_of).collect())
 }
 
-/// Returns what wakes each core when there is something in the ring.
-pub(super) fn wakers(inboxes: &Inboxes) -> Vec<Waker> {
+/// Returns what wakes each core, and who is behind the gate, when there is something in the ring.
+pub(super) fn wakers(inboxes: &Inboxes, gate: &Arc<Gate>) -> Vec<Waker> {
+    let gate = Arc::clone(gate);
+    let gate: Waker = Arc::new(move || gate.wake());
     let waker_of = |inbox: &Arc<Inbox<Message>>| -> Waker {
         let inbox = Arc::clone(inbox);
         Arc::new(move || inbox.ring())
     };
-    inboxes.0.iter().map(waker_of).collect()
+    inboxes.0.iter().map(waker_of).chain([gate]).collect()
 }
 
 /// Returns the number that the first random bytes are.

@@ -295,7 +295,8 @@ fn a_full_plugin_stage_pauses_the_socket_and_loses_nothing() {
     assert!(author.oks.is_empty() && house.core.metrics.paused_total.total() > 0);
     let mut asked = 0;
     while let Ok(question) = house.questions.try_recv() {
-        assert_eq!(question.client, std::net::IpAddr::from([127, 0, 0, 1]));
+        let client = std::net::IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(question.source, crate::policy::PluginSource::Client(client));
         assert_eq!(question.authed, None);
         assert_eq!(question.submission.event.event().id, notes[asked].id, "in order");
         house.core.writer.submit(question.submission).expect("the writer has room");
@@ -466,6 +467,7 @@ impl House {
             kept: Kept::default(),
             cores: Arc::default(),
             counters: Counters::default(),
+            gate: Arc::default(),
             // As small as can be: whatever a slice may leave undone, it does.
             slice_inline: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 1 },
             slice_pooled: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 700 },

@@ -92,6 +92,45 @@ pub(super) fn check(
     Ok(())
 }
 
+/// What an event is held to that comes from another relay.
+pub struct ForeignRules<'a> {
+    /// What clients are held to, if it is to be as if a client had sent it.
+    pub limits: Option<&'a EventLimits>,
+    /// The names of this relay.
+    pub names: &'a OwnNames,
+    /// What stands.
+    pub standing: &'a Standing,
+}
+
+/// Judges an event that comes from another relay, where nobody has proven to be its author.
+///
+/// # Errors
+///
+/// Why it is not taken.
+pub fn check_foreign(
+    event: &EventRef<'_>,
+    rules: &ForeignRules<'_>,
+    now: u64,
+) -> Result<(), Reject> {
+    if rules.standing.members.is_some() && is_petition(event.kind) {
+        return Err(Reject::new(Prefix::Blocked, "requests to join and to leave are made here"));
+    }
+    let Some(limits) = rules.limits else {
+        // In the store a request to vanish would be obeyed (NIP-62).
+        return match event.kind {
+            Kind::VANISH => check_vanish(event, rules.names),
+            _ => Ok(()),
+        };
+    };
+    let parties = Parties {
+        reader: &Reader::default(),
+        authentication: Authentication::Optional,
+        names: rules.names,
+        standing: rules.standing,
+    };
+    check(event, limits, &parties, now)
+}
+
 /// Tells whether a kind is that of requests to join or to leave (NIP-43), which the relay answers
 /// itself if it has members.
 pub(super) fn is_petition(kind: Kind) -> bool {

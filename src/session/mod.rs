@@ -15,7 +15,9 @@ mod conversation;
 mod negentropy;
 
 pub use self::negentropy::{NegentropyLimits, Reconcile, Reconciliations, set_aside};
-pub use admission::{Commitment, EventLimits, WorkLimits, is_addressed};
+pub use admission::{
+    Commitment, EventLimits, ForeignRules, WorkLimits, check_foreign, is_addressed,
+};
 pub use answer::write_outcome;
 pub use conversation::{
     Action, Authentication, Delegation, Rules, Session, SessionLimits, Subscription,

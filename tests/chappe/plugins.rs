@@ -320,6 +320,34 @@ fn a_plugin_is_set_and_taken_away_while_the_relay_runs_and_ends_with_it() {
     assert!(plugin.starts().iter().all(|id| !is_running(*id)), "no process outlives the relay");
 }
 
+#[test]
+fn a_plugin_judges_what_comes_from_a_peer_and_is_told_where_it_is_from() {
+    let there = Relay::start();
+    let notes = ["fine", "spam", "hidden"].map(note);
+    there.connect().publish_all(&notes);
+    let plugin = Plugin::new(
+        "echo \"$line\" >> \"$0.lines\"\ncase \"$content\" in\n\
+         spam) say \"$id\" reject 'blocked: spam';;\nhidden) say \"$id\" shadowReject;;\n\
+         *) say \"$id\" accept;;\nesac",
+    );
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = folder.path().join("relay.toml");
+    let (command, url) = (plugin.path().display().to_string(), format!("ws://{}", there.address()));
+    let text = format!("[plugin]\ncommand = \"{command}\"\n[[peer]]\nurl = \"{url}\"\n");
+    fs::write(&path, text).expect("files can be written");
+    let relay = Relay::start_on_file(&path);
+    let mut client = relay.connect();
+    let mut have = || client.stored("all", &[json!({})]);
+    until("what the plugin accepts is stored", || !have().is_empty());
+    let asked = || fs::read_to_string(plugin.file("lines")).unwrap_or_default();
+    until("it was asked about all", || asked().lines().count() >= 3);
+    for line in asked().lines() {
+        let line: Value = serde_json::from_str(line).expect("one object a line");
+        assert_eq!((&line["sourceType"], &line["sourceInfo"]), (&json!("Stream"), &json!(url)));
+    }
+    assert_eq!(have().iter().map(|event| &*event.content).collect::<Vec<_>>(), ["fine"]);
+}
+
 fn is_running(process: i32) -> bool {
     fs::exists(format!("/proc/{process}")).unwrap_or(false)
 }

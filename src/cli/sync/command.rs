@@ -12,7 +12,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::interrupt;
 use super::super::matching::{everything, parse_filter};
 use super::super::names::own_names;
-use super::super::network::{block_on, client_options};
+use super::super::network::{block_on, client_options, patience};
 use super::super::open::{now, open_or_create};
 use super::super::output::{Progress, grouped, print_json, rate, say};
 use super::super::peers::{Way, failure_of, parse_url, reader_of, start_intake, without_limits};
@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::net::Address;
 use crate::nostr::Filter;
 use crate::peer::{
-    self, Ended, Engine, EngineOptions, Library, PeerOptions, Span, Transfer, Watcher,
+    self, Agreement, Ended, Engine, EngineOptions, Library, PeerOptions, Span, Transfer, Watcher,
 };
 
 /// Bring the store and another relay into agreement
@@ -95,9 +95,9 @@ pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<()
     let mut library = Library::new(store.clone(), reader_of(settings, arguments.private), clock);
     let is_dry = arguments.dry_run;
     let (intake, threads) = start_intake(&store, own_names(settings), &clock)?;
+    let client = client_options(settings);
     let options = PeerOptions {
         address: arguments.url.clone(),
-        client: client_options(settings),
         engine: EngineOptions {
             url: arguments.url.to_string(),
             filter,
@@ -105,7 +105,13 @@ pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<()
             span: Span::UntilInSync,
             transfer: if is_dry { Transfer::CountedOnly } else { Transfer::Wanted },
             key: key.map(Arc::new),
+            agreement: Agreement::default(),
+            full_secs: None,
+            patience: patience(&client, &arguments.url),
         },
+        client,
+        given: None,
+        bell: None,
     };
     let stop = Arc::new(Notify::new());
     let announced = Arc::clone(&stop);

@@ -40,5 +40,37 @@ section! {
         /// How long connecting may take through Lokinet.
         #[key(unit = "seconds", range = Range::Integers(1, 600), reload = No)]
         lokinet_connect_secs: u64 = 60;
+
+        /// How long another relay may be silent on the Internet when it has been asked something.
+        #[key(unit = "seconds", range = Range::Integers(5, 600), reload = No)]
+        clearnet_answer_secs: u64 = 30;
+
+        /// How long another relay may be silent through Tor when it has been asked something.
+        #[key(unit = "seconds", range = Range::Integers(5, 600), reload = No)]
+        tor_answer_secs: u64 = 60;
+
+        /// How long another relay may be silent through I2P when it has been asked something.
+        #[key(unit = "seconds", range = Range::Integers(5, 600), reload = No)]
+        i2p_answer_secs: u64 = 120;
+
+        /// How long another relay may be silent through Lokinet when it has been asked something.
+        #[key(unit = "seconds", range = Range::Integers(5, 600), reload = No)]
+        lokinet_answer_secs: u64 = 60;
+
+        /// How many connections may be under way to being opened at a time on the Internet.
+        #[key(unit = "connections", range = Range::Integers(1, 1_000), reload = No)]
+        clearnet_max_opening: u64 = 32;
+
+        /// How many connections may be under way to being opened at a time through Tor.
+        #[key(unit = "connections", range = Range::Integers(1, 1_000), reload = No)]
+        tor_max_opening: u64 = 8;
+
+        /// How many connections may be under way to being opened at a time through I2P.
+        #[key(unit = "connections", range = Range::Integers(1, 1_000), reload = No)]
+        i2p_max_opening: u64 = 4;
+
+        /// How many connections may be under way to being opened at a time through Lokinet.
+        #[key(unit = "connections", range = Range::Integers(1, 1_000), reload = No)]
+        lokinet_max_opening: u64 = 8;
     }
 }

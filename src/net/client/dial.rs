@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -13,16 +15,20 @@ use super::error::ConnectError;
 use super::socks;
 
 /// How a network is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Host and port of a SOCKS5 proxy; directly without one.
     pub proxy: Option<String>,
     /// How long it may take until there is a connection.
     pub connect_deadline: Duration,
+    /// How long the other side may take to answer a request, the handshake of TLS included.
+    pub answer_deadline: Duration,
+    /// Who may open a connection: each that is being opened takes a place until it is open.
+    pub places: Arc<Semaphore>,
 }
 
 /// The routes of all networks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Routes {
     /// To the Internet.
     pub clearnet: Route,
@@ -35,6 +41,18 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// Returns the same routes, but all of them through one proxy.
+    #[must_use]
+    pub fn through(&self, proxy: &str) -> Routes {
+        let through = |route: &Route| Route { proxy: Some(proxy.to_owned()), ..route.clone() };
+        Routes {
+            clearnet: through(&self.clearnet),
+            tor: through(&self.tor),
+            i2p: through(&self.i2p),
+            lokinet: through(&self.lokinet),
+        }
+    }
+
     /// Returns the route to a network.
     pub fn to(&self, network: Network) -> &Route {
         match network {
@@ -50,6 +68,8 @@ impl Routes {
 pub(super) async fn dial(address: &Address, routes: &Routes) -> Result<TcpStream, ConnectError> {
     let network = address.network();
     let route = routes.to(network);
+    // Waiting for the others is no fault of the network; nobody closes the semaphore.
+    let _place = route.places.acquire().await;
     let dialing = async {
         let (host, port) = (address.host(), address.port());
         match &route.proxy {

@@ -32,7 +32,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
 /// If the host cannot be reached, or does not take websockets there.
 pub async fn connect(address: &Address, options: &ClientOptions) -> Result<Client, ConnectError> {
     let stream = dial::dial(address, &options.routes).await?;
-    in_time(address, options.answer_deadline, async {
+    in_time(address, options.routes.to(address.network()).answer_deadline, async {
         upgrade(address, options, encrypted(address, options, stream).await?).await
     })
     .await
@@ -50,7 +50,7 @@ pub async fn fetch(
     options: &ClientOptions,
 ) -> Result<Bytes, ConnectError> {
     let stream = dial::dial(address, &options.routes).await?;
-    in_time(address, options.answer_deadline, async {
+    in_time(address, options.routes.to(address.network()).answer_deadline, async {
         let request = request(address)
             .header(header::ACCEPT, media_type)
             .header(header::CONNECTION, "close")

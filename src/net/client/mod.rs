@@ -43,8 +43,6 @@ pub struct ClientOptions {
     pub routes: Arc<Routes>,
     /// Whose certificates are trusted.
     pub roots: Roots,
-    /// How long the other side may take to answer a request, the handshake of TLS included.
-    pub answer_deadline: Duration,
     /// A peer that was silent this long is pinged; after three it is given up.
     pub ping_period: Duration,
     /// Whether compression is offered.

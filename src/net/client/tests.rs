@@ -16,7 +16,12 @@ const CERTIFICATE: &[u8] = include_bytes!("../../../tests/chappe/fixtures/tls/lo
 const SECRET: &[u8] = include_bytes!("../../../tests/chappe/fixtures/tls/localhost.key.der");
 
 fn options() -> ClientOptions {
-    let direct = Route { proxy: None, connect_deadline: PATIENCE };
+    let direct = Route {
+        proxy: None,
+        connect_deadline: PATIENCE,
+        answer_deadline: PATIENCE,
+        places: Arc::new(tokio::sync::Semaphore::new(1)),
+    };
     ClientOptions {
         message_bytes_max: 8 << 20,
         outbound_bytes_max: 8 << 20,
@@ -27,7 +32,6 @@ fn options() -> ClientOptions {
             lokinet: direct,
         }),
         roots: Roots::only(CertificateDer::from(CERTIFICATE)),
-        answer_deadline: PATIENCE,
         ping_period: PATIENCE,
         encoding: Encoding::Deflate,
     }
@@ -267,7 +271,10 @@ fn servers_that_do_not_take_websockets_are_told_apart() {
 #[test]
 fn a_server_that_says_nothing_is_given_up() {
     let server = upgraded(Vec::new());
-    let options = ClientOptions { answer_deadline: Duration::from_millis(50), ..options() };
+    let mut options = options();
+    let mut routes = Routes::clone(&options.routes);
+    routes.clearnet.answer_deadline = Duration::from_millis(50);
+    options.routes = Arc::new(routes);
     let error = run(connect(&address(&format!("ws://{server}")), &options)).err().expect("silent");
     assert!(matches!(error, ConnectError::TooSlow { .. }), "{error}");
 }

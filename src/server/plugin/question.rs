@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::ingest::{ReplyTo, Submission};
 use crate::nostr::{EventId, Kind, PublicKey, Reject};
+use crate::policy::PluginSource;
 use crate::session::Reader;
 
 /// Where questions are handed in.
@@ -23,7 +24,7 @@ const QUESTIONS_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(in crate::server) struct Question {
     pub(in crate::server) submission: Submission,
-    pub(in crate::server) client: IpAddr,
+    pub(in crate::server) source: PluginSource,
     pub(in crate::server) authed: Option<PublicKey>,
     /// In seconds of Unix time.
     pub(in crate::server) received_at: u64,
@@ -53,7 +54,7 @@ impl Asking<'_> {
         let key = if is_author { Some(&event.pubkey) } else { reader.keys().first() };
         Question {
             authed: key.copied(),
-            client: self.source.client,
+            source: PluginSource::Client(self.source.client),
             received_at: self.now,
             submission,
         }

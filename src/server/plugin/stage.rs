@@ -24,6 +24,7 @@ use crate::metrics::PluginMetrics;
 use crate::nostr::{Prefix, Reject};
 use crate::policy::{PluginAnswer, PluginRequest, PluginVerdict};
 use crate::server::core::{Inboxes, Message, Relay};
+use crate::server::gate::GATE;
 use crate::server::publish::Returned;
 use crate::server::work::Parcel;
 
@@ -345,7 +346,7 @@ impl Stage {
             running.process.ask(&PluginRequest {
                 event: question.submission.event.event().view(),
                 received_at: question.received_at,
-                client: question.client,
+                source: &question.source,
                 authed: question.authed.as_ref(),
             });
             if running.asked.is_empty() {
@@ -418,6 +419,9 @@ impl Stage {
     fn pass_on(&self, question: Question) {
         if let Err(full) = self.parts.writer.submit(question.submission) {
             let core = full.0.reply.core;
+            if core == GATE {
+                return self.parts.relay.gate.give_back(full.0);
+            }
             let parcels = vec![Parcel::Submission(full.0)];
             self.parts.inboxes.put(core, Message::Returned(Returned { parcels, lane: None }));
         }
@@ -426,6 +430,9 @@ impl Stage {
     fn refuse(&mut self, question: &Question, refusal: Option<Reject>) {
         let to = question.submission.reply;
         let id = question.submission.event.event().id;
+        if to.core == GATE {
+            return self.parts.relay.gate.refuse(to, id, refusal);
+        }
         self.judged[to.core as usize].push(Judged { to, id, refusal });
     }
 

@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ pub(crate) struct Trouble {
 /// A listening line. It ends with the process.
 pub(crate) struct Proxy {
     address: String,
+    to: Arc<Mutex<String>>,
     connections: Arc<AtomicUsize>,
     bytes: Arc<AtomicUsize>,
 }
@@ -32,20 +33,28 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let (connections, bytes) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (count, carried, to) = (Arc::clone(&connections), Arc::clone(&bytes), to.to_owned());
+        let to = Arc::new(Mutex::new(to.to_owned()));
+        let (count, carried, toward) =
+            (Arc::clone(&connections), Arc::clone(&bytes), Arc::clone(&to));
         spawn(move || {
             for client in listener.incoming() {
                 let Ok(client) = client else { return };
                 let number = count.fetch_add(1, Ordering::SeqCst);
                 let last = troubles.last().copied().unwrap_or_default();
                 let trouble = troubles.get(number).copied().unwrap_or(last);
+                let to = toward.lock().expect("nobody panics with the lock").clone();
                 let Ok(server) = TcpStream::connect(&to) else { continue };
                 let up = Trouble { cut_after: None, garble_at: None, ..trouble };
                 carry(&client, &server, up, &carried);
                 carry(&server, &client, trouble, &carried);
             }
         });
-        Proxy { address, connections, bytes }
+        Proxy { address, to, connections, bytes }
+    }
+
+    /// Leads to another address from here on.
+    pub(crate) fn lead_to(&self, to: &str) {
+        to.clone_into(&mut self.to.lock().expect("nobody panics with the lock"));
     }
 
     /// The address as a URL.
