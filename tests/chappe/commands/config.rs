@@ -61,7 +61,9 @@ fn the_example_is_complete_valid_and_what_the_repository_has() {
 fn is_assignment(text: &str) -> bool {
     let name = text.split(" = ").next().unwrap_or_default();
     // A part that may be there any number of times is commented out with its header.
-    text.starts_with("[[") || text.contains(" = ") && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+    text.starts_with("[[")
+        || text.contains(" = ")
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
 }
 
 #[test]
