@@ -9,8 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::exit::{Exit, Failure};
 use super::{
-    admin, check, compact, completions, config, delete, export, import, info, invite, key, member,
-    scan, serve, stream, sync,
+    admin, backup, check, compact, completions, config, delete, export, import, info, invite, key,
+    member, restore, scan, serve, stream, sync, upgrade,
 };
 use crate::config::load::CONFIG_VARIABLE;
 use crate::config::{Config, Flag, Sources, load};
@@ -38,7 +38,8 @@ pub fn command() -> clap::Command {
 /// Without a command the relay is served: on ws://127.0.0.1:7777, with its events in ./data. No
 /// configuration is needed; `relay config example` prints all there is.
 ///
-/// All commands work while the relay is being served from the same store.
+/// Commands work while the relay is being served from the same store, but for those that say that
+/// they need it alone: compact, check --repair, restore and upgrade.
 #[derive(Debug, Parser)]
 #[command(name = "relay", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 struct Arguments {
@@ -61,8 +62,11 @@ impl Arguments {
             Command::Info(arguments) => info::run(common, &arguments),
             Command::Scan(arguments) => scan::run(common, &arguments),
             Command::Delete(arguments) => delete::run(common, &arguments),
+            Command::Backup(arguments) => backup::run(common, &arguments),
+            Command::Restore(arguments) => restore::run(common, &arguments),
             Command::Compact(arguments) => compact::run(common, &arguments),
             Command::Check(arguments) => check::run(common, &arguments),
+            Command::Upgrade(arguments) => upgrade::run(common, &arguments),
             Command::Config(arguments) => config::run(common, &arguments),
             Command::Admin(arguments) => admin::run(common, &arguments),
             Command::Key(arguments) => key::run(common, &arguments),
@@ -165,8 +169,11 @@ enum Command {
     Info(info::Arguments),
     Scan(scan::Arguments),
     Delete(delete::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
     Compact(compact::Arguments),
     Check(check::Arguments),
+    Upgrade(upgrade::Arguments),
     Config(config::Arguments),
     Admin(admin::Arguments),
     Key(key::Arguments),

@@ -4,29 +4,39 @@ use clap::Args;
 
 use super::arguments::Common;
 use super::exit::Failure;
-use super::open::open_existing;
-use super::output::{Progress, grouped, print, print_json};
+use super::open::{open_existing, options, require_existing};
+use super::output::{Progress, grouped, print, print_json, say, size};
+use crate::config::Settings;
 use crate::store;
 
 /// Check the store for damage
 ///
 /// Reads every record and every index entry and holds them against each other, in both
-/// directions. Changes nothing. Ends with exit code 3 if anything is wrong.
+/// directions. Changes nothing without --repair, and works while the relay serves. Ends with exit
+/// code 3 if anything is wrong.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Arguments {
+    /// Build the store anew from its records, leaving out what is damaged; stop the relay first
+    #[arg(long)]
+    repair: bool,
+
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
 }
 
 const EXAMPLES: &str = "\
-Example:
-  relay check --data /var/lib/relay && echo whole";
+Examples:
+  relay check --data /var/lib/relay && echo whole
+  relay check --repair --data /var/lib/relay";
 
 /// Runs the command.
 pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure> {
     let config = common.load(Vec::new())?;
+    if arguments.repair {
+        return repair(&config.settings, arguments);
+    }
     let store = open_existing(&config.settings)?;
     let progress = Progress::rows();
     let report = store::check(&store, &mut |done, total| progress.set_of(done, total))?;
@@ -49,5 +59,27 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
         return Ok(());
     }
     let error = format!("the store in {} is damaged", config.settings.store.path.display());
-    Err(Failure::refused(error).hint("export what is whole into a new store with `relay export`"))
+    Err(Failure::refused(error)
+        .hint("stop the relay and run `relay check --repair`, or restore a backup"))
+}
+
+fn repair(settings: &Settings, arguments: &Arguments) -> Result<(), Failure> {
+    require_existing(settings)?;
+    let progress = Progress::of_bytes(0);
+    let mut show = |done, total| progress.set_of(done, total);
+    let report = store::repair(&settings.store.path, &options(settings)?, &mut show)?;
+    progress.clear();
+    if arguments.json {
+        return print_json(&report);
+    }
+    print(&format!(
+        "{} events in a store built anew; left out: {} damaged records, {} of the log\n",
+        grouped(report.events),
+        grouped(report.records_left_out),
+        size(report.bytes_left_out)
+    ))?;
+    if !report.had_tables {
+        say("the tables could not be read: what administrators had decided is lost");
+    }
+    Ok(())
 }

@@ -24,6 +24,7 @@ mod secret;
 mod watchdog;
 
 mod admin;
+mod backup;
 mod check;
 mod compact;
 mod completions;
@@ -37,10 +38,12 @@ mod info;
 mod invite;
 mod key;
 mod member;
+mod restore;
 mod scan;
 mod serve;
 mod stream;
 mod sync;
+mod upgrade;
 
 pub use arguments::{command, run};
 pub use serve::options as server_settings;

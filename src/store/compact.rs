@@ -4,7 +4,7 @@
 //! proves. The new files are built beside the old ones; the swap is one rename, that of the tables,
 //! which say what log they belong to. So a crash leaves either the old store or the new one.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use heed::PutFlags;
@@ -13,14 +13,14 @@ use serde::Serialize;
 use super::block::{Block, cut, pack};
 use super::check::check;
 use super::env::{
-    DATA_FILE, LOCK_FILE, META_GENERATION, META_MERGED, META_TAIL, Store, StoreOptions, damaged,
-    tail_bytes,
+    META_GENERATION, META_MERGED, META_TAIL, Store, StoreOptions, damaged, tail_bytes,
 };
 use super::error::StoreError;
 use super::frame::{Frame, Tail};
 use super::info::size;
 use super::key::{Entry, Index};
 use super::log::Generation;
+use super::replay::{lock_alone, remove_others, swap_in};
 use super::write::Writer;
 use crate::seq::Seq;
 
@@ -73,46 +73,9 @@ pub fn compact(
     new.env().force_sync()?;
     let after_bytes = size(&new)?.file_bytes;
     drop((old, new));
-    let sync = || File::open(path).and_then(|folder| folder.sync_all()).map_err(io);
-    fs::rename(next.log(&workshop), next.log(path)).map_err(io)?;
-    fs::rename(next.places(&workshop), next.places(path)).map_err(io)?;
-    sync()?;
-    // Its meta row names the log: from here on the new store is the store.
-    fs::rename(workshop.join(DATA_FILE), path.join(DATA_FILE)).map_err(io)?;
-    sync()?;
-    remove_others(path, next)?;
-    fs::remove_dir_all(&workshop).map_err(io)?;
+    swap_in(&workshop, path, next)?;
     drop(lock);
     Ok(CompactReport { events, before_bytes, after_bytes })
-}
-
-/// Removes logs that are not the store's: those before the last compaction, or of one cut off.
-fn remove_others(path: &Path, generation: Generation) -> Result<(), StoreError> {
-    let io = |source| StoreError::Io { path: path.to_owned(), source };
-    let ours = [generation.log(path), generation.places(path)];
-    for entry in fs::read_dir(path).map_err(io)? {
-        let file = entry.map_err(io)?.path();
-        if Generation::is_log(&file) && !ours.contains(&file) {
-            fs::remove_file(&file).map_err(io)?;
-        }
-    }
-    Ok(())
-}
-
-fn lock_alone(path: &Path) -> Result<File, StoreError> {
-    let io = |source| StoreError::Io { path: path.to_owned(), source };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path.join(LOCK_FILE))
-        .map_err(io)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Busy { path: path.to_owned() }),
-        Err(fs::TryLockError::Error(source)) => Err(io(source)),
-    }
 }
 
 /// Copies all that is living, in order, so that every page is filled.

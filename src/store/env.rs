@@ -304,8 +304,8 @@ pub(super) const META_TOTALS: &str = "totals";
 pub(super) const META_BYTES: &str = "bytes";
 /// Pages by which the log's file is lengthened at once.
 const PAGES_MORE: u64 = 64;
-const META_FORMAT: &str = "format";
-const META_SALT: &str = "salt";
+pub(super) const META_FORMAT: &str = "format";
+pub(super) const META_SALT: &str = "salt";
 /// Which files the log is.
 pub(super) const META_GENERATION: &str = "generation";
 
@@ -367,6 +367,33 @@ pub(super) fn totals_bytes(totals: &OrdMap<u16, u64>) -> Vec<u8> {
         .collect()
 }
 
+/// What the tables of a store say that its log does not, and where they know it to have ended.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) salt: [u8; 16],
+    pub(super) generation: Generation,
+    pub(super) tail: Tail,
+    pub(super) facts: Vec<(String, Vec<u8>)>,
+}
+
+/// Reads that from tables whose log may be damaged; the caller holds the folder's lock.
+pub(super) fn read_tables(path: &Path, options: &StoreOptions) -> Result<Told, StoreError> {
+    if !path.join(DATA_FILE).exists() {
+        return Err(damaged("the tables"));
+    }
+    let env = open_env(path, Rooms::of(options).tables)?;
+    let tables = open_tables(&env, path)?;
+    let txn = env.read_txn()?;
+    if tables.meta.get(&txn, META_FORMAT)?.is_none() {
+        return Err(damaged("the tables"));
+    }
+    let (Salt(salt), generation) = open_meta(&env, &tables, path, (options, Generation(1)))?;
+    let facts = tables.facts.iter(&txn)?;
+    let facts = facts.map(|row| row.map(|(name, value)| (name.to_owned(), value.to_vec())));
+    let facts = facts.collect::<Result<_, heed::Error>>()?;
+    Ok(Told { salt, generation, tail: read_tail(&tables, &txn)?, facts })
+}
+
 /// Opens and locks `store.lock` in the folder, shared with other users of the store.
 fn lock_folder(path: &Path) -> Result<File, StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
@@ -390,9 +417,27 @@ pub(super) const LOCK_FILE: &str = "store.lock";
 /// LMDB's data file.
 pub(super) const DATA_FILE: &str = "data.mdb";
 
+/// Opens the tables of a store of any format, to be read; the caller holds the folder's lock.
+pub(super) fn open_to_read(
+    path: &Path,
+    options: &StoreOptions,
+) -> Result<Env<WithoutTls>, StoreError> {
+    if !path.join(DATA_FILE).exists() {
+        return Err(damaged("the tables"));
+    }
+    open_env_with(path, Rooms::of(options).tables, EnvFlags::READ_ONLY)
+}
+
 fn open_env(path: &Path, map_bytes: u64) -> Result<Env<WithoutTls>, StoreError> {
     // The pages of a scan are rarely neighbours in the file.
-    let flags = EnvFlags::NO_READ_AHEAD;
+    open_env_with(path, map_bytes, EnvFlags::NO_READ_AHEAD)
+}
+
+fn open_env_with(
+    path: &Path,
+    map_bytes: u64,
+    flags: EnvFlags,
+) -> Result<Env<WithoutTls>, StoreError> {
     let mut open = EnvOpenOptions::new().read_txn_without_tls();
     open.map_size(usize::try_from(map_bytes).unwrap_or(usize::MAX) & !0xf_ffff)
         .max_dbs(16)

@@ -44,6 +44,20 @@ pub enum StoreError {
     /// A commit failed before, so nothing more is written until the store is opened again.
     #[error("write to the store: an earlier commit failed, so writing has stopped")]
     Poisoned,
+    /// The folder is to be filled but is not empty.
+    #[error("fill {path}: expected an empty folder, found a store or other files")]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder holds no backup that can be used.
+    #[error("read the backup in {path}: {fault}")]
+    Backup {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// Another process uses the store and the operation needs it alone.
     #[error("lock {path}: another process is using the store")]
     Busy {
@@ -59,14 +73,13 @@ impl StoreError {
             StoreError::Format { expected, found, .. } if found > expected => {
                 Some("the store was written by a newer relay; use that version".to_owned())
             }
-            StoreError::Format { .. } => Some(
-                "export with the version that wrote it, then import into an empty folder"
-                    .to_owned(),
-            ),
-            StoreError::Foreign { .. } => Some("choose an empty folder with --data".to_owned()),
-            StoreError::Damaged { .. } => {
-                Some("run `relay check`, then export what is whole into a new store".to_owned())
+            StoreError::Format { .. } => {
+                Some("back up the folder, then run `relay upgrade`".to_owned())
             }
+            StoreError::Foreign { .. } => Some("choose an empty folder with --data".to_owned()),
+            StoreError::Damaged { .. } => Some(
+                "stop the relay and run `relay check --repair`, or restore a backup".to_owned(),
+            ),
             StoreError::Full("the map") => {
                 Some("raise store.map_bytes, or delete events and compact".to_owned())
             }
@@ -83,6 +96,13 @@ impl StoreError {
             {
                 Some("lower store.map_bytes, or raise the limit of address space".to_owned())
             }
+            StoreError::Occupied { .. } => {
+                Some("move what is there out of the way, or choose another folder".to_owned())
+            }
+            StoreError::Backup { .. } => Some(
+                "name a folder that `relay backup` has written, or back up into an empty one"
+                    .to_owned(),
+            ),
             StoreError::Lmdb(_) | StoreError::Io { .. } => None,
         }
     }

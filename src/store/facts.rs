@@ -74,6 +74,21 @@ impl Snapshot<'_> {
     }
 }
 
+impl Snapshot<'_> {
+    /// Returns all rows, in their order.
+    ///
+    /// # Errors
+    ///
+    /// If LMDB fails.
+    pub(super) fn all_facts(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let rows = self.store().tables().facts.iter(self.txn())?;
+        rows.map(|row| {
+            row.map(|(name, value)| (name.to_owned(), value.to_vec())).map_err(Into::into)
+        })
+        .collect()
+    }
+}
+
 /// Bytes of a name.
 const NAME_BYTES_MAX: usize = 400;
 

@@ -183,6 +183,28 @@ impl<'f> Whole<'f> {
         (checksum == self::checksum(bytes, chain)).then_some(Whole { words, checksum })
     }
 
+    /// Returns what says to be a frame, whether its checksum fits or not.
+    ///
+    /// # Panics
+    ///
+    /// If it does not even say so.
+    pub(super) fn as_it_says(bytes: &'f [u8]) -> Whole<'f> {
+        let len = bytes.first_chunk().and_then(frame_bytes);
+        assert_eq!(len, Some(bytes.len()), "who calls has read the header");
+        let (words, _) = bytes.as_chunks::<WORD_BYTES>();
+        Whole { words, checksum: u64::from_le_bytes(words[1]) }
+    }
+
+    /// Returns its length in words.
+    pub(super) fn words(&self) -> u64 {
+        self.words.len() as u64
+    }
+
+    /// Returns the bytes.
+    pub(super) fn bytes(&self) -> &'f [u8] {
+        self.words.as_flattened()
+    }
+
     /// Returns the tail behind the frame, if it begins at `tail`.
     pub(super) fn tail(&self, tail: Tail) -> Tail {
         Tail { at: tail.at + self.words.len() as u64, chain: self.checksum }

@@ -1,6 +1,6 @@
 //! The log: a file to which each commit adds one frame, and in which all records are read in place.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -37,13 +37,11 @@ impl Generation {
         folder.join(format!("events.{}.log", self.0))
     }
 
-    /// Returns whether a file is that of some log.
-    pub(super) fn is_log(file: &Path) -> bool {
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let number = name
-            .strip_prefix("events.")
-            .and_then(|rest| rest.strip_suffix(".log").or_else(|| rest.strip_suffix(".places")));
-        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    /// Returns which log a file is, or the places of which.
+    pub(super) fn of(file: &Path) -> Option<Generation> {
+        let name = file.file_name()?.to_str()?.strip_prefix("events.")?;
+        let number = name.strip_suffix(".log").or_else(|| name.strip_suffix(".places"))?;
+        number.parse().ok().map(Generation)
     }
 
     /// Returns where the places lie.
@@ -53,18 +51,18 @@ impl Generation {
 }
 
 /// What the file begins with.
-const MAGIC: [u8; 8] = *b"chappe\0\x03";
+pub(super) const MAGIC: [u8; 8] = *b"chappe\0\x03";
 /// As LMDB makes its files: for nobody else to read.
-const FILE_MODE: u32 = 0o600;
+pub(super) const FILE_MODE: u32 = 0o600;
 /// Words before the first frame: the magic, and the number that the first frame is chained to.
-const FIRST_FRAME: u64 = 2;
+pub(super) const FIRST_FRAME: u64 = 2;
 
 impl Log {
-    /// Makes an empty log on the disk; returns its tail. What lies there is overwritten.
+    /// Makes an empty log on the disk; returns its tail. Another empty log there is overwritten.
     ///
     /// # Errors
     ///
-    /// If the files cannot be made.
+    /// If the files cannot be made, or there is a log with records, whose tables are missing.
     pub(super) fn create(
         folder: &Path,
         generation: Generation,
@@ -78,6 +76,14 @@ impl Log {
                 .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
                 .map_err(|source| StoreError::Io { path, source })
         };
+        let io = |source| StoreError::Io { path: folder.to_owned(), source };
+        for entry in fs::read_dir(folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            let bytes = entry.metadata().map_err(io)?.len();
+            if Generation::of(&entry.path()).is_some() && bytes > FIRST_FRAME * WORD_BYTES as u64 {
+                return Err(damaged("the tables that belong to the log"));
+            }
+        }
         make(generation.log(folder), [MAGIC, chain.to_le_bytes()].as_flattened())?;
         make(generation.places(folder), &[0; WORD_BYTES])?;
         Ok(Tail { at: FIRST_FRAME, chain })

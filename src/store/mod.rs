@@ -17,7 +17,8 @@
 //! Reading order: `key`, `block`, `sums`, `overlay`; the files: `frame`, `mapped`, `places`, `log`,
 //! `extend`, `env`, `recover`; reading: `record`, `snapshot`, `scan`, `cells`, `time_tree`; writing:
 //! `rules`, `vanish`, `fresh`, `prepared`, `guard`, `change`, `write`, `facts`, `merge`; the whole:
-//! `check`, `compact`, `info`.
+//! `check`, `compact`, `info`; from the log alone: `frames`, `replay`, `repair`, `backup`,
+//! `upgrade`.
 
 mod key;
 
@@ -51,13 +52,19 @@ mod rules;
 mod vanish;
 mod write;
 
+mod backup;
 mod check;
 mod compact;
+mod frames;
 mod info;
+mod repair;
+mod replay;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
 
+pub use self::backup::{BackupReport, VerifyReport, backup, restore, verify};
 pub use self::check::{CheckReport, check};
 pub use self::compact::{CompactReport, compact};
 pub use self::env::{Durability, FORMAT, Store, StoreOptions};
@@ -68,6 +75,7 @@ pub use self::info::{Living, StoreInfo, StoreSize, TableInfo, info, living, size
 pub(crate) use self::key::Range;
 pub use self::key::{Index, Salt};
 pub use self::prepared::{Prepared, Preparer};
+pub use self::repair::{RepairReport, repair};
 pub use self::rules::Outcome;
 pub(crate) use self::scan::{Found, Scan};
 pub use self::snapshot::Snapshot;
@@ -75,4 +83,5 @@ pub(crate) use self::snapshot::View;
 pub(crate) use self::sums::Extra;
 pub use self::sums::KINDS_SET_ASIDE;
 pub(crate) use self::time_tree::{TimeTree, TreeError};
+pub use self::upgrade::{Upgraded, upgrade};
 pub use self::write::{Committed, Writer};

@@ -18,13 +18,15 @@ impl Store {
     /// nobody waits for when they are written.
     pub(super) fn recover(&self) -> Result<(), StoreError> {
         let _writing = self.writing();
-        // Nobody else writes meanwhile.
-        let txn = self.env().write_txn()?;
-        let layers = self.layers_at_mark(&txn, txn.id() - 1)?;
-        self.mend_places(layers.tail)?;
-        self.apply_log(layers)?;
-        drop(txn);
-        Ok(())
+        let layers = {
+            // Nobody else writes meanwhile.
+            let txn = self.env().write_txn()?;
+            let layers = self.layers_at_mark(&txn, txn.id() - 1)?;
+            self.mend_places(layers.tail)?;
+            layers
+        };
+        // That takes longer, and nobody has to wait for it.
+        self.apply_log(layers)
     }
 
     /// Enters into the places what stands behind a tail.

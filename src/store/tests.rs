@@ -11,6 +11,7 @@ use crate::nostr::{Event, EventId, Kind, KindClass, PublicKey, Signature, Verifi
 use crate::reconcile::{Item, Items, SortedItems};
 use crate::seq::Seq;
 
+mod backup;
 mod log;
 
 fn options() -> StoreOptions {

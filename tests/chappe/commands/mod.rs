@@ -6,6 +6,7 @@ mod config;
 mod export;
 mod import;
 mod key;
+mod maintenance;
 mod store;
 
 use tempfile::TempDir;
