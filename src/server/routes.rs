@@ -29,7 +29,7 @@ struct Account {
     version: u64,
     document: Bytes,
     /// The page at `/`, if there is one.
-    front: Option<File>,
+    front: Option<Rc<File>>,
     audience: Audience,
 }
 
@@ -109,7 +109,7 @@ impl Account {
         let document = document(&settings, core.relay.own_key, &features);
         let (members, has_groups) = (features.members, features.has_groups);
         let subject = Subject { document: &document, members, has_groups };
-        let page = settings.pages.front.then(|| front(&settings, &subject));
+        let page = settings.pages.front.then(|| Rc::new(front(&settings, &subject)));
         let is_open = settings.session.authentication == Authentication::Optional
             && members.is_none_or(|rules| rules.reads == Circle::Everyone);
         let audience = if is_open { Audience::Everyone } else { Audience::Some };

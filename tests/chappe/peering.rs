@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::proxy::{Proxy, Trouble};
-use crate::harness::{Event, PATIENCE, Relay, command, http, key, now, pick, seeded};
+use crate::harness::{Event, PATIENCE, Relay, call, command, http, key, now, pick, seeded};
 
 /// A relay that reads a file.
 struct House {
@@ -316,4 +316,25 @@ fn a_peer_that_cannot_be_dealt_with_is_told_of_and_the_others_go_on() {
     here.relay.await_said("in sync");
     until("it is followed", || here.metric("following", "other") == Some(1.0));
     assert_eq!(here.metric("following", "open"), None, "it is left");
+}
+
+#[test]
+fn administrators_are_told_how_it_stands_with_peers() {
+    let there = Relay::start();
+    let event = note("hello");
+    there.connect().publish(&event).is_true("", &event);
+    let admins = format!("[management]\nadmins = [\"{}\"]\n", key(1).public());
+    let here = House::start(&(admins + &peer(&url(&there), "")));
+    let ask = |method| {
+        call(here.relay.address(), &key(1), method, json!([])).expect("an administrator asks")
+    };
+    until("it is followed", || {
+        let told = &ask("chappe.peers")[0];
+        told["stage"] == "following" && told["stored"] == 1
+    });
+    let told = &ask("chappe.peers")[0];
+    assert_eq!((&told["name"], &told["url"]), (&json!("other"), &json!(url(&there))));
+    let figures = &ask("chappe.stats")["peers"];
+    assert_eq!(figures["following"], 1);
+    assert!(figures["received_total"].as_u64() >= Some(1), "{figures}");
 }

@@ -42,7 +42,7 @@ fn assert_reached_by_keyboard(tab: &mut Tab) {
 /// What can be used, as a list.
 const USABLE: &str = "[...document.querySelectorAll(
     'a[href], button, input, select, summary, textarea, [tabindex=\"0\"]')]
-  .filter((it) => !it.disabled && it.checkVisibility() && it.tabIndex >= 0
+  .filter((it) => it.checkVisibility() && it.tabIndex >= 0
     && !(it.type === 'radio' && !it.checked))";
 
 /// Texts whose contrast is too weak (WCAG 1.4.3), and things to use or to see that have no name.
@@ -72,7 +72,7 @@ const FAULTS: &str = r#"{
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
     if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
-    if (element.closest("script, noscript, .skip, :disabled, svg")) continue;
+    if (element.closest("script, noscript, .skip, [aria-disabled=true], svg")) continue;
     const style = getComputedStyle(element);
     const [a, b] = [luminance(colour(style.color)), luminance(ground(element))];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);

@@ -1,7 +1,12 @@
 //! The page at `/admin`, as an administrator uses it.
 
+use std::path::Path;
+
+use chappe::config::Settings;
+use chappe::peer::PeerStatus;
 use chappe::policy::Circle;
 use pages::browser::Look;
+use pages::relay::now;
 use pages::{Relay, Signer, Tab};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -44,6 +49,16 @@ fn somebody_without_an_extension_is_told() {
 }
 
 #[test]
+fn extensions_reach_the_page_though_it_runs_nothing_of_others() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("extension");
+    let Some(mut tab) = Tab::open_with(Some(&folder)) else { return };
+    let relay = relay();
+    tab.go(&format!("{}/admin", relay.origin()));
+    tab.press("Log in with extension");
+    tab.until_shown("this extension never signs");
+}
+
+#[test]
 fn a_key_that_is_no_administrators_is_refused() {
     let Some(mut tab) = Tab::open() else { return };
     let relay = relay();
@@ -56,6 +71,21 @@ fn a_key_that_is_no_administrators_is_refused() {
     tab.until_shown("admins = [\"npub1");
     tab.picture("admin-refused");
     assert_eq!(tab.value("document.querySelectorAll('nav a').length"), 0);
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
+fn a_signature_for_another_address_is_not_accepted() {
+    let Some(mut tab) = Tab::open() else { return };
+    let relay = Relay::start(|settings| {
+        settings.relay.url = vec!["wss://relay.example".to_owned()];
+        settings.management.admins = vec![admin().public()];
+    });
+    tab.install(admin());
+    tab.go(&format!("{}/admin", relay.origin()));
+    tab.press("Log in with extension");
+    tab.until_shown("Signature not accepted");
+    tab.until_shown("relay.url");
     tab.assert_clean(&relay.origin());
 }
 
@@ -207,6 +237,57 @@ fn the_relay_is_called_otherwise_at_once() {
     tab.assert_clean(&relay.origin());
 }
 
+#[test]
+fn somebody_is_invited_and_shown_out() {
+    let Some(mut tab) = Tab::open() else { return };
+    let (relay, _folder) = lived_in();
+    log_in(&mut tab, &relay);
+    tab.press("People");
+    tab.until_shown("0 members.");
+    tab.press("Make a code");
+    tab.until("document.querySelector('.card pre')");
+    let code = tab.value("document.querySelector('.card pre').innerText");
+    let claim = vec!["claim".to_owned(), code.as_str().expect("a code").to_owned()];
+    let guest = Signer::new(9);
+    let request = guest.event(now(), 28_934, &[vec!["-".to_owned()], claim], "");
+    assert_eq!(relay.publish_as(&guest, &request), Ok(()));
+    tab.press("Journal");
+    tab.until_shown("chappe.createinvite");
+    tab.press("People");
+    tab.until_shown("1 member.");
+    tab.press("Remove");
+    tab.until_shown("0 members.");
+    tab.assert_clean(&relay.origin());
+}
+
+/// A peer with which all is well.
+fn near() -> PeerStatus {
+    PeerStatus {
+        name: "lille".to_owned(),
+        url: "wss://lille.example".to_owned(),
+        direction: "both".to_owned(),
+        stage: "following".to_owned(),
+        noted_at: 1_700_000_000,
+        agreed_at: 1_700_000_000,
+        received: 12_345,
+        stored: 12_000,
+        accepted: 678,
+        ..PeerStatus::default()
+    }
+}
+
+/// A peer that cannot be reached.
+fn far() -> PeerStatus {
+    PeerStatus {
+        name: "strasbourg".to_owned(),
+        stage: "away".to_owned(),
+        errors: 3,
+        last_error: "the connection was refused".to_owned(),
+        last_error_at: 1_700_000_000,
+        ..near()
+    }
+}
+
 /// A relay that people have used for a while.
 fn lived_in() -> (Relay, TempDir) {
     let folder = tempfile::tempdir().expect("there is a folder for temporary files");
@@ -214,7 +295,7 @@ fn lived_in() -> (Relay, TempDir) {
     std::fs::write(&secret, "5".repeat(64)).expect("the folder can be written to");
     let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&secret, owner).expect("the file is ours");
-    let relay = Relay::start(|settings| {
+    let change = |settings: &mut Settings| {
         settings.relay.name = "Rue de l'Universite".to_owned();
         settings.relay.secret_key_file = Some(secret);
         settings.management.admins = vec![admin().public()];
@@ -223,7 +304,8 @@ fn lived_in() -> (Relay, TempDir) {
         settings.store.retention =
             vec!["kinds=7 age=30d".to_owned(), "except_kinds=0|3 size=80%".to_owned()];
         settings.limits.max_limit = 2_000;
-    });
+    };
+    let relay = Relay::start_with_peers(change, &[near(), far()]);
     let texts = [
         "Rain over the roofs since noon, and the towers on the hill are blind again. \
          We wait for the mist to lift.",
@@ -260,7 +342,10 @@ fn every_room_fits_every_screen_and_is_accessible() {
     tab.until_shown("1 member.");
     let rooms = tab.value("[...document.querySelectorAll('nav a')].map((it) => it.innerText)");
     let rooms: Vec<String> = serde_json::from_value(rooms).expect("rooms have names");
-    assert!(rooms.len() >= 9, "{rooms:?}");
+    assert!(rooms.len() >= 10, "{rooms:?}");
+    tab.press("Peers");
+    tab.until_shown("wss://lille.example");
+    tab.until_shown("the connection was refused");
     for room in &rooms {
         see(&mut tab, room);
     }

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::call::{Caller, Said};
+use super::call::{Caller, Refusal, Said};
 use super::office::Office;
 use super::params::Params;
+use super::upkeep::noted_peers;
 use crate::metrics::{BUCKETS, CLASSES, CoreMetrics, Counter, Histogram, REASONS, VERDICTS};
 use crate::policy::Activity;
 use crate::store;
@@ -25,6 +26,7 @@ pub(super) fn stats(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
             "cores": office.inboxes.0.iter().map(|inbox| inbox.count()).sum::<usize>(),
         },
         "guard": guard(office),
+        "peers": peers(office)?,
         "process": used(),
     }))
 }
@@ -106,6 +108,20 @@ fn distribution(cumulative: [u64; BUCKETS]) -> Value {
         cumulative.iter().position(|it| *it >= wanted).map(|place| 1_u64 << place)
     };
     json!({ "at_most_power_of_two": cumulative, "count": count, "p50": at(50), "p99": at(99) })
+}
+
+/// Tells how many peers there are at each stage, and how many events came and went.
+fn peers(office: &Office) -> Result<Value, Refusal> {
+    let noted = noted_peers(office)?;
+    let at = |stage: &str| noted.iter().filter(|peer| peer["stage"] == stage).count();
+    let sum = |name: &str| noted.iter().filter_map(|peer| peer[name].as_u64()).sum::<u64>();
+    Ok(json!({
+        "following": at("following"),
+        "syncing": at("syncing"),
+        "away": at("away"),
+        "received_total": sum("received"),
+        "accepted_total": sum("accepted"),
+    }))
 }
 
 fn guard(office: &Office) -> Value {

@@ -77,6 +77,7 @@ pub(super) const METHODS: &[Method] = &[
     change("chappe.removemember", Right::People, people::remove_member),
     change("chappe.createinvite", Right::People, people::create_invite),
     look("chappe.config", upkeep::config),
+    look("chappe.peers", upkeep::peers),
     look("chappe.retention", upkeep::retention),
     change("chappe.sweep", Right::Store, upkeep::sweep),
 ];

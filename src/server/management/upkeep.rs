@@ -1,4 +1,4 @@
-//! Methods about upkeep: the configuration in force, and what does not stay for good.
+//! Methods about upkeep: the configuration in force, other relays, and what does not stay for good.
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,19 @@ use super::params::Params;
 
 pub(super) fn config(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
     Ok(Value::clone(&office.relay.in_force.load().management.shown))
+}
+
+pub(super) fn peers(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
+    noted_peers(office).map(Value::from)
+}
+
+/// Returns how it stands with each peer, as whoever deals with peers notes it in the store.
+pub(super) fn noted_peers(office: &Office) -> Result<Vec<Value>, Refusal> {
+    let rows = office.relay.store.snapshot()?.facts(PEERS)?;
+    let mut peers: Vec<Value> =
+        rows.iter().filter_map(|(_, text)| serde_json::from_slice(text).ok()).collect();
+    peers.sort_by_cached_key(|peer| peer["name"].as_str().map(str::to_owned));
+    Ok(peers)
 }
 
 pub(super) fn retention(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
@@ -29,3 +42,6 @@ pub(super) fn sweep(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
     office.relay.sweeps.want();
     Ok(Value::Bool(true))
 }
+
+/// Names of facts that tell of peers begin so.
+const PEERS: &str = "peer/";

@@ -1,4 +1,4 @@
-//! The files that are the same for every relay, prepared when the first of them is asked for.
+//! The files that are the same for every relay.
 
 use std::sync::LazyLock;
 

@@ -1,7 +1,7 @@
 //! The process of a browser: a new one for each test, with a profile of its own.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -14,12 +14,13 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts one; nothing if there is none on this machine, which is said.
+    /// Starts one, with the extension in a folder if one is named; nothing if there is no browser on
+    /// this machine, which is said.
     ///
     /// # Panics
     ///
     /// If there is none and `CI` is set, or if it does not start.
-    pub(super) fn start() -> Option<Process> {
+    pub(super) fn start(extension: Option<&Path>) -> Option<Process> {
         let Some(program) = program() else {
             assert!(std::env::var_os("CI").is_none(), "{MISSING}");
             // Past the test's own output, which nobody sees when it succeeds.
@@ -27,8 +28,13 @@ impl Process {
             return None;
         };
         let profile = tempfile::tempdir().expect("there is a folder for temporary files");
+        let extending = match extension {
+            Some(folder) => format!("--load-extension={}", folder.display()),
+            None => "--disable-extensions".to_owned(),
+        };
         let mut child = Command::new(program)
             .args(FLAGS)
+            .arg(extending)
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -88,7 +94,7 @@ const FLAGS: [&str; 13] = [
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
-    "--disable-extensions",
+    "--disable-features=DisableLoadExtensionCommandLineSwitch",
     "--disable-sync",
     "--hide-scrollbars",
     "--force-color-profile=srgb",

@@ -1,5 +1,7 @@
 //! One tab, used as a person does: by what stands on buttons and beside fields.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::devtools::{DevTools, Seen};
@@ -26,7 +28,12 @@ pub struct Look {
 impl Tab {
     /// Opens a tab; nothing if there is no browser.
     pub fn open() -> Option<Tab> {
-        let process = Process::start()?;
+        Tab::open_with(None)
+    }
+
+    /// Opens a tab in a browser that has an extension; nothing if there is no browser.
+    pub fn open_with(extension: Option<&Path>) -> Option<Tab> {
+        let process = Process::start(extension)?;
         let mut tab = Tab { tools: DevTools::connect(process.address()), _process: process };
         tab.look(Look { scheme: "light", width: 1280, height: 900 });
         Some(tab)
@@ -140,7 +147,7 @@ impl Tab {
     pub fn press_in(&mut self, part: &str, name: &str) {
         let script = format!(
             "[...(document.querySelector({})?.querySelectorAll('button, a, [role=button]') ?? [])]
-               .find((it) => it.checkVisibility() && !it.disabled
+               .find((it) => it.checkVisibility() && it.ariaDisabled !== 'true'
                  && (it.ariaLabel || it.innerText).trim() === {})",
             json!(part),
             json!(name)
@@ -202,7 +209,7 @@ impl Tab {
         let options = json!({"format": "png", "captureBeyondViewport": true});
         let answer = self.tools.call("Page.captureScreenshot", options);
         let bytes = from_base64(answer["data"].as_str().unwrap_or_default());
-        let path = std::path::Path::new(&folder).join(format!("{name}.png"));
+        let path = Path::new(&folder).join(format!("{name}.png"));
         std::fs::write(path, bytes).expect("the folder of pictures can be written to");
     }
 }

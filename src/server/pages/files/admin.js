@@ -5,9 +5,9 @@ import { author, button, h, say } from "./dom.js";
 import { npub } from "./nostr.js";
 import { bans, reports, search } from "./moderation.js";
 import { overview } from "./overview.js";
-import { configuration, log, people, relay, storage } from "./relay.js";
+import { configuration, log, peers, people, relay, storage } from "./relay.js";
 
-const ROOMS = [overview, reports, search, bans, people, relay, storage, configuration, log];
+const ROOMS = [overview, reports, search, bans, people, relay, storage, peers, configuration, log];
 
 const view = document.getElementById("view");
 const nav = document.getElementById("rooms");
@@ -91,6 +91,7 @@ function explain({ state, message, key }) {
     extension: ["No extension found", "This browser has none that signs for Nostr (NIP-07). Install one, such as " +
       "nos2x or Alby, and allow it on this page; then log in."],
     unwilling: ["Not signed", message],
+    wrong: ["Signature not accepted", message],
     refused: ["Refused", message],
     offline: ["The relay does not answer", "It may be restarting, or the network is away. Try again in a moment."],
     failed: ["That did not work", message],

@@ -2,7 +2,7 @@
 
 import { base64, sha256, utf8 } from "./nostr.js";
 
-// Why a call came to nothing. `state`: extension, unwilling, refused, offline or failed.
+// Why a call came to nothing. `state`: extension, unwilling, wrong, refused, offline or failed.
 export class Trouble extends Error {
   constructor(state, message) {
     super(message);
@@ -66,7 +66,8 @@ export async function call(method, ...params) {
     answer = await attempt(method, params);
   }
   const said = await answer.json().catch(() => ({ error: `the relay answered with ${answer.status}` }));
-  if (answer.status === 401 || answer.status === 403) throw new Trouble("refused", sentence(said.error));
+  if (answer.status === 401) throw new Trouble("wrong", sentence(said.error));
+  if (answer.status === 403) throw new Trouble("refused", sentence(said.error));
   if (!answer.ok || said.error) throw new Trouble("failed", sentence(said.error ?? `the relay answered with ${answer.status}`));
   return said.result;
 }

@@ -65,19 +65,23 @@ export function say(text, tone = "good") {
   fading = setTimeout(() => { said.textContent = ""; }, tone === "good" ? 5000 : 12000);
 }
 
-// A button that does something that takes a while; pressed once at a time.
+// Does what a button is for, once at a time. The button stays where the keyboard is.
+async function once(it, act) {
+  if (it.ariaDisabled === "true") return;
+  it.ariaDisabled = "true";
+  try {
+    await act();
+  } catch (error) {
+    say(error.message, "bad");
+  } finally {
+    it.ariaDisabled = "false";
+  }
+}
+
+// A button that does something that takes a while.
 export function button(label, act, kind = "") {
   const it = h(`button${kind && `.${kind}`}`, { type: "button" }, label);
-  it.addEventListener("click", async () => {
-    it.disabled = true;
-    try {
-      await act();
-    } catch (error) {
-      say(error.message, "bad");
-    } finally {
-      it.disabled = false;
-    }
-  });
+  it.addEventListener("click", () => once(it, act));
   return it;
 }
 
@@ -96,16 +100,9 @@ export function field(label, { as = "input", hint, ...properties } = {}, ...chil
 export function form(label, parts, act, kind = "main") {
   const send = h(`button.${kind}`, { type: "submit" }, label);
   const it = h("form.row", ...parts, send);
-  it.addEventListener("submit", async (event) => {
+  it.addEventListener("submit", (event) => {
     event.preventDefault();
-    send.disabled = true;
-    try {
-      await act();
-    } catch (error) {
-      say(error.message, "bad");
-    } finally {
-      send.disabled = false;
-    }
+    once(send, act);
   });
   return it;
 }

@@ -22,18 +22,21 @@ let kept = null;
 
 function drawn() {
   const names = ["Events stored", "Connections", "Subscriptions", "Store", "Memory", "Up for"];
-  return {
+  const it = {
     tiles: names.map((name) => ({ name, place: h("dd") })),
     charts: {
       events: new Chart("Events per second", ["received", "sent"], brief),
-      latency: new Chart("Latency, 99 of 100 below", ["query", "commit"], millis),
+      latency: new Chart("Latency, p99", ["query", "commit"], millis),
       connections: new Chart("Connections", ["connections", "subscriptions"], brief),
       refused: new Chart("Refused per second", ["refused", "too fast"], brief),
       store: new Chart("Store", ["file"], bytes),
       processor: new Chart("Processor", ["cores in use"], (it) => it.toFixed(2)),
+      peers: new Chart("Events of peers per second", ["came", "given"], brief),
     },
     last: null,
   };
+  it.charts.peers.element.hidden = true;
+  return it;
 }
 
 // Reads the figures, with totals in the words of the charts.
@@ -44,6 +47,7 @@ async function read(call) {
   now.totals = {
     received: received_total, sent: sent_stored_total + sent_live_total, refused: sum(refused_total),
     fast: sum(now.guard.too_fast_total), cpu: now.process.cpu_micros_total,
+    came: now.peers.received_total, given: now.peers.accepted_total,
   };
   now.taken = performance.now();
   return now;
@@ -60,12 +64,15 @@ function step(it, now) {
   // Another process has begun to count anew.
   if (!last || up_secs < last.up_secs) return;
   const secs = (now.taken - last.taken) / 1000;
-  const rate = (name) => (now.totals[name] - last.totals[name]) / secs;
+  const rate = (name) => Math.max(0, (now.totals[name] - last.totals[name]) / secs);
   charts.events.add(rate("received"), rate("sent"));
   charts.refused.add(rate("refused"), rate("fast"));
   charts.connections.add(clients.connections, clients.subscriptions);
   charts.store.add(store.file_bytes);
   charts.processor.add(rate("cpu") / 1e6);
+  const { following, syncing, away } = now.peers;
+  charts.peers.element.hidden = following + syncing + away === 0;
+  charts.peers.add(rate("came"), rate("given"));
   charts.latency.add(...["query_micros", "commit_micros"].map((name) => {
     return quantile(last.latency[name].at_most_power_of_two, now.latency[name].at_most_power_of_two, 0.99);
   }));
@@ -78,13 +85,16 @@ export const overview = {
   async show(body, { call }) {
     const it = (kept ??= drawn());
     step(it, await read(call));
+    const halt = h("input", { type: "checkbox", id: "halt" });
     body.replaceChildren(
       h("dl.tiles", it.tiles.map(({ name, place }) => h("div", h("dt", name), place))),
-      h("div.charts", Object.values(it.charts).map((chart) => chart.element)));
+      h("div.charts", Object.values(it.charts).map((chart) => chart.element)),
+      h("label.check", halt, "Pause"),
+      h("p.note", "The charts show the last four minutes. Each look, every two seconds, is a signed request."));
     let timer;
     const turn = async () => {
       // Nobody looks at a hidden tab, and each look is a signature.
-      if (!document.hidden) await read(call).then((now) => step(it, now), () => {});
+      if (!document.hidden && !halt.checked) await read(call).then((now) => step(it, now), () => {});
       if (timer !== null) timer = setTimeout(turn, PERIOD);
     };
     timer = setTimeout(turn, PERIOD);

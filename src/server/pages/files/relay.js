@@ -53,6 +53,26 @@ export const people = {
   },
 };
 
+export const peers = {
+  id: "peers",
+  title: "Peers",
+  needs: ["chappe.peers"],
+  async show(body, { call }) {
+    const tones = { following: "good", away: "bad" };
+    const since = (secs) => (secs ? time(secs) : "never");
+    const cards = (await call("chappe.peers")).map((it) => card(it.name || it.url, it.url,
+      h("p", h(`span.tag.${tones[it.stage] ?? "plain"}`, it.stage), ` ${it.direction}, as of `, time(it.noted_at)),
+      h("dl.pairs",
+        h("dt", "Came"), h("dd", `${number(it.received)}: ${number(it.stored)} stored, ${number(it.duplicate)} known, ` +
+          `${number(it.refused + it.invalid)} refused`),
+        h("dt", "Given"), h("dd", `${number(it.accepted)}: ${number(it.known_there)} more were known there, ` +
+          `${number(it.refused_there)} refused, ${number(it.waiting)} wait`),
+        h("dt", "Agreed"), h("dd", since(it.agreed_at)),
+        it.last_error && [h("dt", "Last error"), h("dd", time(it.last_error_at), ` ${it.last_error}`)])));
+    body.replaceChildren(...(cards.length ? cards : [h("p.empty", "This relay has no peers.")]));
+  },
+};
+
 export const relay = {
   id: "relay",
   title: "Relay",
