@@ -38,6 +38,6 @@ pub use hyper::body::Bytes;
 pub use listener::{ConnectionInfo, ListenError, NetOptions, Places, listen, serve, share};
 pub use outbound::{Outbound, OutboundLimits};
 pub use plain::serve_plain;
-pub use proxy::{Gate, Pass, Refusal, Trust};
+pub use proxy::{Gate, Pass, Refusal, Trust, forwarded, read_header as read_proxy_header};
 pub use tungstenite::protocol::frame::coding::CloseCode;
 pub use websocket::{Conversation, Ending, Flow};

@@ -8,8 +8,7 @@ use std::any::Any;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Decides who comes in. All calls come from the core's thread, one or two for each connection.
 pub trait Gate {
@@ -50,7 +49,7 @@ pub struct Refusal {
 }
 
 /// Returns the client that a trusted proxy speaks for, by the elements of `X-Forwarded-For`.
-pub(crate) fn forwarded<'a>(
+pub fn forwarded<'a>(
     peer: SocketAddr,
     elements: impl DoubleEndedIterator<Item = &'a str>,
     gate: &dyn Gate,
@@ -79,8 +78,8 @@ fn parse_element(text: &str) -> Option<SocketAddr> {
 /// # Errors
 ///
 /// If the connection ends, or does not begin with a header.
-pub(crate) async fn read_header(
-    stream: &mut TcpStream,
+pub async fn read_header(
+    stream: &mut (impl AsyncRead + Unpin),
     peer: SocketAddr,
 ) -> io::Result<SocketAddr> {
     let mut start = [0; SIGNATURE.len()];
@@ -94,7 +93,10 @@ pub(crate) async fn read_header(
 }
 
 /// Reads the rest of a header of version 1, byte by byte, because what follows is HTTP.
-async fn read_line(stream: &mut TcpStream, start: &[u8]) -> io::Result<Option<SocketAddr>> {
+async fn read_line(
+    stream: &mut (impl AsyncRead + Unpin),
+    start: &[u8],
+) -> io::Result<Option<SocketAddr>> {
     let mut line = start.to_vec();
     while !line.ends_with(b"\r\n") {
         if line.len() >= LINE_BYTES_MAX || !line.starts_with(b"PROXY ") {
@@ -108,8 +110,9 @@ async fn read_line(stream: &mut TcpStream, start: &[u8]) -> io::Result<Option<So
 fn parse_line(line: &[u8]) -> io::Result<Option<SocketAddr>> {
     let text = std::str::from_utf8(line).map_err(|_| malformed())?;
     let text = text.strip_suffix("\r\n").ok_or_else(malformed)?;
+    let text = text.strip_prefix("PROXY ").ok_or_else(malformed)?;
     let mut words = text.split(' ');
-    let family = words.nth(1);
+    let family = words.next();
     if family == Some("UNKNOWN") {
         return Ok(None);
     }
@@ -126,7 +129,7 @@ fn parse_line(line: &[u8]) -> io::Result<Option<SocketAddr>> {
 }
 
 /// Reads what follows the signature of version 2.
-async fn read_binary(stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+async fn read_binary(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<SocketAddr>> {
     let mut head = [0; 4];
     stream.read_exact(&mut head).await?;
     let [version_and_command, family, high, low] = head;
@@ -227,6 +230,7 @@ mod tests {
             ("PROXY TCP4 192.0.2.1 192.0.2.2 70000 443\r\n", Err(())),
             ("PROXY UDP4 192.0.2.1 192.0.2.2 5 443\r\n", Err(())),
             ("PROXY \r\n", Err(())),
+            ("XX UNKNOWN\r\n", Err(())),
         ];
         for (line, expected) in rows {
             let found = parse_line(line.as_bytes()).map_err(drop);

@@ -190,6 +190,7 @@ mod tests {
             let cases = match entry.name {
                 "store" => 20,
                 "server" => 60,
+                "client" => 200,
                 "config" => 200,
                 "session" => 500,
                 _ => 1_500,

@@ -1,7 +1,9 @@
 //! What is fuzzed: one file a target, or a few that share their oracle.
 
+mod client;
 mod config;
 mod deflate;
+mod delegation;
 mod event;
 mod filter;
 mod frame;
@@ -9,10 +11,13 @@ mod json;
 mod lines;
 mod message;
 mod negentropy;
+mod peer;
+mod proxy;
 mod server;
 mod session;
 mod store;
 mod url;
+mod word;
 
 use chappe::config::Settings;
 use chappe::server::ServerSettings;
@@ -41,7 +46,7 @@ pub(super) struct Entry {
 }
 
 /// All targets.
-pub(super) const ALL: [Entry; 13] = [
+pub(super) const ALL: [Entry; 18] = [
     Entry {
         name: "json",
         about: "the scanner and the escaped form of text, against serde_json",
@@ -81,6 +86,31 @@ pub(super) const ALL: [Entry; 13] = [
         name: "negentropy",
         about: "messages of reconciliations (NIP-77), against the negentropy crate",
         make: || Box::new(negentropy::Reconciled::new()),
+    },
+    Entry {
+        name: "delegation",
+        about: "words by which one key speaks for another (NIP-26), against a plain reading",
+        make: || Box::new(delegation::Delegations),
+    },
+    Entry {
+        name: "word",
+        about: "keys, base64, rates, kinds, rules and ranges of addresses, against plain readings",
+        make: || Box::new(word::Small::new()),
+    },
+    Entry {
+        name: "proxy",
+        about: "whom proxies speak for: PROXY headers and X-Forwarded-For, against a plain reading",
+        make: || Box::new(proxy::Proxies),
+    },
+    Entry {
+        name: "peer",
+        about: "the engine that follows other relays, against peers that say anything",
+        make: || Box::new(peer::Peers::new()),
+    },
+    Entry {
+        name: "client",
+        about: "connections to servers that say anything: every one ends with a reason",
+        make: || Box::new(client::Clients::new()),
     },
     Entry {
         name: "config",
