@@ -4,13 +4,15 @@ use std::fs::File;
 use std::io::Read;
 
 use super::exit::Failure;
+use super::serve::delegation;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// Opens the store, creating it if there is none.
 pub(super) fn open_or_create(settings: &Settings) -> Result<Store, Failure> {
-    Ok(Store::open(&settings.store.path, &options(settings)?)?)
+    let store = Store::open(&settings.store.path, &options(settings)?)?;
+    Ok(store.treating(delegation(settings)))
 }
 
 /// Opens a store that must exist: reading from a mistyped path must not create one there.

@@ -19,17 +19,18 @@ use super::secret::own_keys;
 use super::watchdog;
 use crate::config::write::view;
 use crate::config::{Flag, GroupMode, Settings};
+use crate::nostr::delegation::Treatment;
 use crate::nostr::{Keypair, PublicKey};
 use crate::policy::groups::CREATE_INVITE;
-use crate::policy::{Admin, Invites, MembershipRules};
+use crate::policy::{Admin, Invites, MembershipRules, MembershipTerms};
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::server::{
     About, LiveSettings, ManagementSettings, MembershipSettings, PageSettings, PluginSettings,
     Server, ServerError, ServerSettings,
 };
 use crate::session::{
-    Authentication, Commitment, Delegation, EventLimits, NegentropyLimits, RestrictedKinds,
-    SessionLimits, WorkLimits,
+    Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
+    WorkLimits,
 };
 use crate::store::Store;
 use crate::sys::service;
@@ -110,7 +111,7 @@ pub fn options(settings: &Settings) -> Result<ServerSettings, Failure> {
         listen: settings.server.listen,
         cores: (settings.server.threads > 0).then(|| size_of(settings.server.threads)),
         groups: keys.as_deref().and_then(|keys| groups::rules(settings, keys)),
-        membership: keys.as_deref().and_then(|keys| membership(settings, keys)),
+        membership: keys.as_deref().and_then(|keys| membership_of(settings, keys)),
         keys,
         metrics: settings.metrics.listen,
         live: live(settings)?,
@@ -140,6 +141,7 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         retention: retention(settings),
         plugin: plugin(settings),
         management: management(settings),
+        membership: membership(settings),
     })
 }
 
@@ -154,21 +156,31 @@ fn management(settings: &Settings) -> ManagementSettings {
     }
 }
 
-fn membership(settings: &Settings, keys: &Keypair) -> Option<MembershipSettings> {
+fn membership_of(settings: &Settings, keys: &Keypair) -> Option<MembershipRules> {
+    settings.membership.enabled.then(|| membership_rules(settings, keys))
+}
+
+fn membership(settings: &Settings) -> MembershipSettings {
     let membership = &settings.membership;
-    membership.enabled.then(|| MembershipSettings {
-        rules: membership_rules(settings, keys),
+    MembershipSettings {
+        terms: membership_terms(settings),
         codes: membership.codes.clone().into(),
         invite_secs: membership.invite_secs,
-    })
+    }
 }
 
 /// Returns what membership is good for by these settings.
 pub(super) fn membership_rules(settings: &Settings, keys: &Keypair) -> MembershipRules {
-    let membership = &settings.membership;
     MembershipRules {
         own_key: keys.public_key(),
         operator: operator(settings),
+        terms: membership_terms(settings),
+    }
+}
+
+fn membership_terms(settings: &Settings) -> MembershipTerms {
+    let membership = &settings.membership;
+    MembershipTerms {
         writes: membership.writes,
         reads: membership.reads,
         invites: if membership.members_invite { Invites::OnRequest } else { Invites::ByOperator },
@@ -193,13 +205,15 @@ fn session(settings: &Settings) -> Result<SessionLimits, Failure> {
         event: event(settings)?,
         authentication: if required { Authentication::Required } else { Authentication::Optional },
         restricted: restricted(settings),
-        delegation: match settings.delegation.enabled {
-            true => Delegation::Honoured,
-            false => Delegation::Ignored,
-        },
+        delegation: delegation(settings),
         names: own_names(settings),
         quotas: quotas::quotas(settings),
     })
+}
+
+/// Returns what is done about delegation (NIP-26).
+pub(super) fn delegation(settings: &Settings) -> Treatment {
+    if settings.delegation.enabled { Treatment::Honoured } else { Treatment::Ignored }
 }
 
 /// Where there are groups, codes that admit to them are nobody else's.

@@ -105,6 +105,11 @@ impl SubscriptionIndex {
         self.give_back();
     }
 
+    /// Returns what a subscription asks for, if there is one of this key.
+    pub fn filters(&self, key: SubKey) -> Option<&Arc<[Filter]>> {
+        self.by_key.get(&key).map(|slot| &self.slots[*slot as usize].filters)
+    }
+
     /// Appends the key of every subscription that `event` matches to `found`, each once.
     pub fn matches(&mut self, event: &EventRef<'_>, found: &mut Vec<SubKey>) {
         if self.by_key.is_empty() {

@@ -14,6 +14,16 @@ use super::tag::{Tag, Value};
 use super::verify;
 use crate::hex;
 
+/// What is done about delegation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Treatment {
+    /// An event is its author's alone.
+    #[default]
+    Ignored,
+    /// Filters find it by whom it was delegated from, too, and that key may delete it.
+    Honoured,
+}
+
 /// What the first `delegation` tag of an event says; nothing of it is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delegation<'a> {

@@ -35,6 +35,13 @@ pub struct MembershipRules {
     pub own_key: PublicKey,
     /// A member in any case.
     pub operator: Option<PublicKey>,
+    /// What may change while the relay serves.
+    pub terms: MembershipTerms,
+}
+
+/// What members may that others may not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipTerms {
     /// Whose events are taken.
     pub writes: Circle,
     /// Who may ask for events.
@@ -83,7 +90,7 @@ struct Change {
 impl Membership {
     /// Returns a relay without members.
     pub fn new(mut rules: MembershipRules) -> Membership {
-        rules.open_kinds.sort_unstable();
+        rules.terms.open_kinds.sort_unstable();
         Membership {
             rules: Arc::new(rules),
             members: OrdMap::new(),
@@ -98,6 +105,14 @@ impl Membership {
     /// Returns what membership is good for.
     pub fn rules(&self) -> &MembershipRules {
         &self.rules
+    }
+
+    /// Goes by other terms from here on.
+    pub fn agree(&mut self, terms: &MembershipTerms) {
+        let mut rules =
+            MembershipRules { terms: terms.clone(), ..MembershipRules::clone(&self.rules) };
+        rules.terms.open_kinds.sort_unstable();
+        self.rules = Arc::new(rules);
     }
 
     /// Returns whether a key belongs to the relay; its own and its operator's do.
@@ -141,11 +156,11 @@ impl Membership {
         if OWN_KINDS.contains(&event.kind) && !is_own {
             return Err(Reject::new(Prefix::Restricted, "only the relay itself signs this kind"));
         }
-        if self.rules.writes == Circle::Everyone || is_own || self.has(event.pubkey) {
+        if self.rules.terms.writes == Circle::Everyone || is_own || self.has(event.pubkey) {
             return Ok(());
         }
         let is_open = matches!(event.kind, Kind::JOIN_REQUEST | Kind::LEAVE_REQUEST)
-            || self.rules.open_kinds.binary_search(&event.kind.0).is_ok()
+            || self.rules.terms.open_kinds.binary_search(&event.kind.0).is_ok()
             || self.concerns_member(event, sender);
         if is_open {
             return Ok(());
@@ -163,7 +178,7 @@ impl Membership {
 
     /// Decides for [`Standing`](super::Standing) whether somebody may ask for events.
     pub(super) fn check_reader(&self, reader: &[PublicKey]) -> Result<(), Reject> {
-        if self.rules.reads == Circle::Everyone || reader.iter().any(|key| self.has(key)) {
+        if self.rules.terms.reads == Circle::Everyone || reader.iter().any(|key| self.has(key)) {
             return Ok(());
         }
         let text = "this relay shows its events to its members alone";
@@ -178,7 +193,7 @@ impl Membership {
     ///
     /// Why not.
     pub fn check_inviter(&self, keys: &[PublicKey]) -> Result<(), Reject> {
-        if self.rules.invites == Invites::ByOperator {
+        if self.rules.terms.invites == Invites::ByOperator {
             let text = "invitations to this relay come from its operator";
             return Err(Reject::new(Prefix::Restricted, text));
         }
@@ -191,7 +206,7 @@ impl Membership {
 
     /// Returns whether events are for members alone.
     pub(super) fn withholds(&self) -> bool {
-        self.rules.reads == Circle::Members
+        self.rules.terms.reads == Circle::Members
     }
 
     /// Returns whether an event says anything about members.
@@ -472,10 +487,12 @@ mod tests {
         Membership::new(MembershipRules {
             own_key: keys(OWN).public_key(),
             operator: Some(keys(OPERATOR).public_key()),
-            writes,
-            reads,
-            invites: Invites::OnRequest,
-            open_kinds: [9, 7].into(),
+            terms: MembershipTerms {
+                writes,
+                reads,
+                invites: Invites::OnRequest,
+                open_kinds: [9, 7].into(),
+            },
         })
     }
 

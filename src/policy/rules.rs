@@ -76,7 +76,7 @@ impl WriteRules {
         allowances: Option<&Moderation>,
         now: u64,
     ) -> Result<(), Reject> {
-        if self.refused_authors.contains(event.pubkey) {
+        if self.refuses(event.pubkey) {
             return Err(blocked("events of this author are not taken here"));
         }
         if self.allowed_kinds.as_ref().is_some_and(|kinds| !has(kinds, event.kind))
@@ -95,6 +95,11 @@ impl WriteRules {
             return Err(blocked("the content has a word that is not taken here"));
         }
         Ok(())
+    }
+
+    /// Returns whether nothing is taken from an author.
+    pub fn refuses(&self, author: &PublicKey) -> bool {
+        self.refused_authors.contains(author)
     }
 
     fn is_allowed(&self, key: &PublicKey, allowances: Option<&Moderation>) -> bool {

@@ -26,6 +26,7 @@ use super::pages::Counters;
 use super::plugin::{Judged, QuestionSender};
 use super::publish::{Returned, Stalled};
 use super::query::Chunk;
+use super::reach::Reach;
 use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
 use super::settings::{Compression, LiveSettings};
@@ -170,6 +171,7 @@ pub(super) struct Core {
     pub(super) resting: RefCell<Resting>,
     pub(super) verifier: RefCell<Verifier>,
     pub(super) standing: RefCell<Follower>,
+    pub(super) reach: RefCell<Reach>,
     /// Where the answer to one message is written.
     pub(super) answer: RefCell<Vec<u8>>,
     /// Where the frames of one slice are written.
@@ -247,6 +249,7 @@ async fn attend(core: Rc<Core>, bell: Arc<Notify>) {
             let messages = core.attend_to_some();
             let events = core.deliver_some();
             core.retry_stalled();
+            core.end_lost_subscriptions();
             if messages == More::No && events == More::No {
                 break;
             }
@@ -259,7 +262,8 @@ impl Core {
     /// Creates a core without connections.
     pub(super) fn new(parts: CoreParts) -> Core {
         let settings = parts.relay.in_force.load();
-        let standing = RefCell::new(parts.relay.standings.follow());
+        let mut standing = parts.relay.standings.follow();
+        let reach = RefCell::new(Reach::new(standing.current().version()));
         Core {
             number: parts.number,
             net: Rc::new(RefCell::new(parts.relay.in_force.net_options(&settings, &parts.metrics))),
@@ -277,7 +281,8 @@ impl Core {
             reconcilers: RefCell::default(),
             resting: RefCell::default(),
             verifier: RefCell::default(),
-            standing,
+            standing: RefCell::new(standing),
+            reach,
             answer: RefCell::default(),
             page: RefCell::default(),
             inbox: parts.inbox,
@@ -311,7 +316,8 @@ impl Core {
             return Some(STALL_PAUSE);
         }
         let is_idle = self.reconcilers.borrow().is_empty() && self.resting.borrow().is_empty();
-        (!is_idle).then_some(IDLE_PERIOD)
+        let idle = (!is_idle).then_some(IDLE_PERIOD);
+        idle.into_iter().chain(self.reach_pause()).min()
     }
 
     /// Attends to some of the inbox; returns whether there may be more.

@@ -7,15 +7,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::settings::MembershipSettings;
+use super::core::Relay;
 use crate::nostr::{Event, Keypair, Kind, Prefix, PublicKey, Reject};
 use crate::policy::{InviteId, InviteKey, InviteTerms, Membership};
 
 /// Who is let in, and by what.
 pub(super) struct Reception {
-    settings: MembershipSettings,
+    relay: Arc<Relay>,
     invite_key: InviteKey,
-    random: fn() -> [u8; 16],
     /// A list is not made before: the longer the last one was, the later.
     list_not_before: Option<Instant>,
     /// Whether the list that is stored is not true any more.
@@ -112,13 +111,13 @@ impl Round {
 
 impl Reception {
     /// Returns the reception of a relay that signs with these keys.
-    pub(super) fn new(
-        settings: MembershipSettings,
-        keys: &Keypair,
-        random: fn() -> [u8; 16],
-    ) -> Reception {
-        let invite_key = InviteKey::of(keys);
-        Reception { settings, invite_key, random, list_not_before: None, is_list_owed: false }
+    pub(super) fn new(relay: &Arc<Relay>, keys: &Keypair) -> Reception {
+        Reception {
+            relay: Arc::clone(relay),
+            invite_key: InviteKey::of(keys),
+            list_not_before: None,
+            is_list_owed: false,
+        }
     }
 
     /// Returns how long the list that was put off has to wait, if one was.
@@ -203,9 +202,9 @@ impl Reception {
 
     /// Returns an invitation for one more member, signed by the relay.
     pub(super) fn invite(&self, round: &Round) -> Event {
-        let expires = round.now.saturating_add(self.settings.invite_secs);
+        let expires = round.now.saturating_add(self.relay.in_force.load().membership.invite_secs);
         let terms = InviteTerms { expires: u32::try_from(expires).ok(), uses: Some(1) };
-        let code = self.invite_key.mint(terms, (self.random)());
+        let code = self.invite_key.mint(terms, (self.relay.random)());
         let tags = [protected(), vec!["claim".to_owned(), code]];
         round.keys.sign_event(round.now, Kind::INVITE, &tags, "")
     }
@@ -228,7 +227,9 @@ impl Reception {
         let view = event.view();
         let claim = view.tags().find(|tag| tag.is_named("claim")).and_then(|tag| tag.value());
         let claim = claim.map(|value| value.to_text()).unwrap_or_default();
-        if !claim.is_empty() && self.settings.codes.iter().any(|code| *code == claim) {
+        if !claim.is_empty()
+            && self.relay.in_force.load().membership.codes.iter().any(|code| *code == claim)
+        {
             return Ok(None);
         }
         let Some((id, terms)) = self.invite_key.read(&claim) else {

@@ -41,6 +41,7 @@ mod negentropy;
 mod petition;
 mod publish;
 mod query;
+mod reach;
 mod render;
 
 mod gate;

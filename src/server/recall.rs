@@ -1,7 +1,6 @@
 //! What stands when the relay starts: read back from the events in the store.
 
 use super::management::DECISIONS;
-use super::settings::MembershipSettings;
 use crate::nostr::{Filter, Keypair, Kind};
 use crate::policy::{Membership, MembershipRules, Moderation, Standing, Standings, Subject};
 use crate::query;
@@ -14,12 +13,12 @@ use crate::store::{Store, StoreError};
 /// If the store cannot be read.
 pub(super) fn standings(
     keys: Option<&Keypair>,
-    membership: Option<&MembershipSettings>,
+    membership: Option<&MembershipRules>,
     store: &Store,
 ) -> Result<Standings, StoreError> {
     let mut standing = Standing::default();
     if let (Some(_), Some(membership)) = (keys, membership) {
-        standing.members = Some(read_members(membership.rules.clone(), store)?);
+        standing.members = Some(read_members(membership.clone(), store)?);
     }
     standing.moderation = read_moderation(store)?;
     Ok(Standings::new(standing))

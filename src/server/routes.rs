@@ -10,10 +10,11 @@ use super::pages::{self, ADMIN, Audience, File, Subject, front};
 use super::settings::{About, LiveSettings};
 use crate::limits;
 use crate::net::{Bytes, LaterResponse, RequestHead, Response, Site};
+use crate::nostr::delegation::Treatment;
 use crate::nostr::info::{GroupFeatures, Limitation};
 use crate::nostr::{InformationDocument, Kind, PublicKey};
 use crate::policy::{self, Circle, Membership, MembershipRules, Moderation};
-use crate::session::{Authentication, Delegation};
+use crate::session::Authentication;
 
 /// What is at each path.
 pub(super) struct RelaySite {
@@ -111,7 +112,7 @@ impl Account {
         let subject = Subject { document: &document, members, has_groups };
         let page = settings.pages.front.then(|| Rc::new(front(&settings, &subject)));
         let is_open = settings.session.authentication == Authentication::Optional
-            && members.is_none_or(|rules| rules.reads == Circle::Everyone);
+            && members.is_none_or(|rules| rules.terms.reads == Circle::Everyone);
         let audience = if is_open { Audience::Everyone } else { Audience::Some };
         let document = Bytes::from(document.to_json());
         Account { settings, version, document, front: page, audience }
@@ -216,7 +217,7 @@ fn document(
             auth_required: settings.session.authentication == Authentication::Required,
             restricted_writes: settings.plugin.is_some()
                 || event.rules.as_ref().is_some_and(|it| it.is_restricted())
-                || features.members.is_some_and(|rules| rules.writes == Circle::Members),
+                || features.members.is_some_and(|rules| rules.terms.writes == Circle::Members),
             created_at_lower_limit: event.past_secs_max,
             created_at_upper_limit: event.future_secs_max,
             default_limit: Some(settings.query.default_limit),
@@ -243,7 +244,7 @@ fn supported_nips(settings: &LiveSettings, features: &Features<'_>) -> Vec<u16> 
     if is_private(Kind::GIFT_WRAP.0) {
         nips.extend([17, 59]);
     }
-    let is_honoured = settings.session.delegation == Delegation::Honoured;
+    let is_honoured = settings.session.delegation == Treatment::Honoured;
     nips.extend(is_honoured.then_some(26));
     nips.extend(features.has_groups.then_some(29));
     nips.extend(features.members.is_some().then_some(43));

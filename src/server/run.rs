@@ -183,7 +183,13 @@ impl Server {
 
     /// Goes by other settings from here on; what is under way ends by the old ones.
     pub fn reload(&self, settings: LiveSettings) {
+        let terms = settings.membership.terms.clone();
         self.relay.in_force.replace(settings, &self.inboxes);
+        self.relay.standings.update(|standing| {
+            if let Some(members) = &mut standing.members {
+                members.agree(&terms);
+            }
+        });
     }
 
     /// Waits for SIGINT or SIGTERM, says that it stops, and stops. Meanwhile the steward is asked

@@ -9,7 +9,7 @@ use super::warden::Retention;
 use crate::address::{AddressRanges, ClientNaming};
 use crate::net::ListenError;
 use crate::nostr::{Keypair, PublicKey};
-use crate::policy::{Admins, MembershipRules, groups};
+use crate::policy::{Admins, MembershipRules, MembershipTerms, groups};
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::session::SessionLimits;
 use crate::store::StoreError;
@@ -26,7 +26,7 @@ pub struct ServerSettings {
     /// What its groups are held to, if it has any (NIP-29); it needs keys for that.
     pub groups: Option<groups::Rules>,
     /// Whether the relay has members (NIP-43); it needs keys for that.
-    pub membership: Option<MembershipSettings>,
+    pub membership: Option<MembershipRules>,
     /// Where `/metrics` is answered; nowhere if `None`.
     pub metrics: Option<SocketAddr>,
     /// What may change later.
@@ -70,6 +70,8 @@ pub struct LiveSettings {
     pub plugin: Option<Arc<PluginSettings>>,
     /// Who administers the relay.
     pub management: ManagementSettings,
+    /// How one gets in, if there are members, and what that is good for.
+    pub membership: MembershipSettings,
 }
 
 /// Who administers the relay while it runs (NIP-86).
@@ -85,11 +87,11 @@ pub struct ManagementSettings {
     pub rules: Vec<String>,
 }
 
-/// Who belongs to the relay, and how one gets in (NIP-43).
+/// How one becomes a member of the relay, and what that is good for (NIP-43).
 #[derive(Clone, Debug)]
 pub struct MembershipSettings {
-    /// What membership is good for.
-    pub rules: MembershipRules,
+    /// What it is good for.
+    pub terms: MembershipTerms,
     /// Codes by which anybody may join, any number of times.
     pub codes: Box<[String]>,
     /// How many seconds an invitation is good that the relay makes on request.

@@ -15,7 +15,7 @@ use super::plugin::{Question, QuestionSender, Stage, StageParts};
 use super::pulse::Pulse;
 use super::report::Report;
 use super::scribe::Scribe;
-use super::settings::{MembershipSettings, ServerError, ServerSettings};
+use super::settings::{ServerError, ServerSettings};
 use super::threads::{Leashed, Sentinel, Spawner, Thread};
 use super::warden::Warden;
 use super::work::{Job, Worker};
@@ -25,8 +25,8 @@ use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::PluginMetrics;
 use crate::net;
 use crate::nostr::{Keypair, Verifier};
-use crate::policy::InviteKey;
 use crate::policy::groups::Rules;
+use crate::policy::{InviteKey, MembershipRules};
 use crate::seq::Seq;
 use crate::store::Store;
 
@@ -190,16 +190,16 @@ impl Starter {
     pub(super) fn herald(
         &self,
         keys: Option<Arc<Keypair>>,
-        membership: Option<MembershipSettings>,
+        membership: Option<MembershipRules>,
         desk: Desk,
     ) -> Result<Option<Thread>, ServerError> {
-        let (Some(keys), Some(membership)) = (keys, membership) else { return Ok(None) };
+        let (Some(keys), Some(_)) = (keys, membership) else { return Ok(None) };
         let herald = Herald {
             clock: self.relay.clock,
             standings: self.relay.standings.clone(),
             writer: self.writer.clone(),
             inboxes: self.inboxes.clone(),
-            reception: Reception::new(membership, &keys, self.relay.random),
+            reception: Reception::new(&self.relay, &keys),
             keys,
             desk,
             verifier: Verifier::default(),

@@ -18,7 +18,7 @@ use super::pages::Counters;
 use super::plugin::{self, OnFailure, PluginSettings, Question};
 use super::render::SliceSize;
 use super::settings::{
-    About, Compression, LiveSettings, ManagementSettings, PageSettings, Proxies,
+    About, Compression, LiveSettings, ManagementSettings, MembershipSettings, PageSettings, Proxies,
 };
 use super::warden::{Retention, Sweeps};
 use super::work::{Job, Tools, Worker};
@@ -29,12 +29,13 @@ use crate::fanout::{self, RingLimits};
 use crate::ingest::{self, WriterThread};
 use crate::mailbox::{self, Inbox, Received, Receiver};
 use crate::net::{Conversation, Encoding, Ending, Flow, Outbound, OutboundLimits};
+use crate::nostr::delegation::Treatment;
 use crate::nostr::{Event, Keypair, Kind};
-use crate::policy::{Allowance, Crowd, Quotas, Standings};
+use crate::policy::{Allowance, Circle, Crowd, Invites, MembershipTerms, Quotas, Standings};
 use crate::query::{Budget, QueryLimits, ReconcileLimits};
 use crate::session::{
-    Authentication, Commitment, Delegation, EventLimits, NegentropyLimits, OwnNames,
-    RestrictedKinds, SessionLimits, WorkLimits,
+    Authentication, Commitment, EventLimits, NegentropyLimits, OwnNames, RestrictedKinds,
+    SessionLimits, WorkLimits,
 };
 use crate::store::{Durability, Store, StoreOptions};
 
@@ -430,11 +431,18 @@ impl House {
             negentropy: NegentropyLimits { open_max: 3, idle_secs_max: 10 },
             authentication: Authentication::Optional,
             restricted: RestrictedKinds::new([4, 1059, 21_059]),
-            delegation: Delegation::Ignored,
+            delegation: Treatment::Ignored,
             names: OwnNames::Local("127.0.0.1:7777".parse().unwrap()),
             quotas: Quotas::default(),
         };
+        let terms = MembershipTerms {
+            writes: Circle::Everyone,
+            reads: Circle::Everyone,
+            invites: Invites::ByOperator,
+            open_kinds: Box::default(),
+        };
         let live = LiveSettings {
+            membership: MembershipSettings { terms, codes: Box::default(), invite_secs: 60 },
             connections_max: 10,
             message_bytes_max: 100_000,
             outbound_bytes_max: 1 << 30,

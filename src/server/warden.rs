@@ -221,7 +221,8 @@ impl Warden {
     fn surplus(&self, rule: &RetentionRule, author: &PublicKey) -> Result<Vec<Seq>, StoreError> {
         let filter = Filter { authors: Some([*author].into()), ..Filter::default() };
         let snapshot = self.store.snapshot()?;
-        let is_about = |event: &crate::nostr::EventRef<'_>| rule.is_about(event.kind, author);
+        let is_about =
+            |event: &EventRef<'_>| rule.is_about(event.kind, author) && !self.is_state(event);
         let found = query::find_all(&snapshot, &filter, &is_about)?;
         let max = rule.per_author_max.and_then(|max| usize::try_from(max).ok());
         Ok(found.into_iter().skip(max.unwrap_or(usize::MAX)).collect())

@@ -79,17 +79,21 @@ pub(super) fn check(
     if limits.refused_kinds.contains(&event.kind.0) {
         return Err(Reject::new(Prefix::Blocked, format!("kind {} is not taken here", event.kind)));
     }
+    if parties.standing.members.is_some() && is_petition(event.kind) {
+        // Whoever wants to join is on no list yet; but who is banned is not heard.
+        if limits.rules.as_ref().is_some_and(|rules| rules.refuses(event.pubkey)) {
+            return Err(Reject::new(Prefix::Blocked, "events of this author are not taken here"));
+        }
+        parties.standing.judge(event, parties.reader.keys())?;
+        return check_petition(event, parties.reader, now);
+    }
     check_work(event, limits)?;
     if let Some(rules) = &limits.rules {
         let allowances = parties.standing.moderation.as_ref();
         rules.judge(event, parties.reader.keys(), allowances, now)?;
     }
     check_protection(event, parties.reader)?;
-    parties.standing.judge(event, parties.reader.keys())?;
-    if parties.standing.members.is_some() && is_petition(event.kind) {
-        return check_petition(event, parties.reader, now);
-    }
-    Ok(())
+    parties.standing.judge(event, parties.reader.keys())
 }
 
 /// What an event is held to that comes from another relay.

@@ -12,6 +12,7 @@ use super::identity::{Challenge, OwnNames, check_proof};
 use super::negentropy::{NegentropyLimits, Reconcile, Reconciliations};
 use super::visible::{Reader, RestrictedKinds};
 use crate::limits;
+use crate::nostr::delegation::Treatment;
 use crate::nostr::message::{self, ClientMessage, MessageError, SubscriptionId};
 use crate::nostr::{Event, Filter, Kind, Prefix, Reject, Verified};
 use crate::policy::{Activity, Allowance, Misconduct, Quotas, Standing};
@@ -33,31 +34,11 @@ pub struct SessionLimits {
     /// What only those involved may read.
     pub restricted: RestrictedKinds,
     /// Whether authors are also found in what others have made in their names.
-    pub delegation: Delegation,
+    pub delegation: Treatment,
     /// The addresses of this relay.
     pub names: OwnNames,
     /// How much of what is allowed to whom.
     pub quotas: Quotas,
-}
-
-/// Whether authors may speak through others (NIP-26).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delegation {
-    /// An event is its author's alone.
-    Ignored,
-    /// Filters find it by whom it was delegated from, too.
-    Honoured,
-}
-
-impl Delegation {
-    /// Puts into filters what they are to find.
-    fn extend(self, filters: &mut [Filter]) {
-        if self == Delegation::Honoured {
-            for filter in filters {
-                filter.by_delegation = filter.authors.is_some();
-            }
-        }
-    }
 }
 
 /// Whether clients must say who they are (NIP-42).
@@ -202,17 +183,17 @@ impl Session {
                 self.publish(event, Rules { limits, standing }, now, answer)
             }
             Ok(ClientMessage::Req { subscription, mut filters }) => {
-                limits.delegation.extend(&mut filters);
+                extend(&mut filters, limits);
                 self.open(subscription, filters, Rules { limits, standing }, now, answer)
             }
             Ok(ClientMessage::Close { subscription }) => self.close(&subscription),
             Ok(ClientMessage::Count { query, mut filters }) => {
-                limits.delegation.extend(&mut filters);
+                extend(&mut filters, limits);
                 self.count(query, filters, Rules { limits, standing }, now, answer)
             }
             Ok(ClientMessage::Auth(event)) => self.take_proof(event, limits, now, answer),
             Ok(ClientMessage::NegOpen { subscription, mut filter, message }) => {
-                limits.delegation.extend(std::slice::from_mut(&mut filter));
+                extend(std::slice::from_mut(&mut filter), limits);
                 let rules = Rules { limits, standing };
                 let refused = self.take(Activity::Reconcile, limits, now).err();
                 let refused =
@@ -313,6 +294,14 @@ impl Session {
     pub fn end_subscription(&mut self, number: u32) -> Option<SubscriptionId> {
         let at = self.subscriptions.binary_search_by_key(&number, |it| it.number).ok()?;
         Some(self.subscriptions.remove(at).id)
+    }
+
+    /// Returns why a subscription that was opened with these filters is to end, if what stands is
+    /// such that its reader would not be served any more.
+    pub fn loss(&mut self, filters: &[Filter], standing: &Arc<Standing>) -> Option<Reject> {
+        self.reader.follow(standing);
+        let refused = standing.check_reader(self.reader.keys()).err();
+        refused.or_else(|| self.reader.refusal(filters))
     }
 
     /// Returns the open subscriptions.
@@ -470,6 +459,16 @@ impl Session {
     }
 }
 
+/// Puts into filters what they are to find beyond what they say (NIP-26).
+#[inline]
+fn extend(filters: &mut [Filter], limits: &SessionLimits) {
+    if limits.delegation == Treatment::Honoured {
+        for filter in filters {
+            filter.by_delegation = filter.authors.is_some();
+        }
+    }
+}
+
 /// Returns whether filters ask for an invitation (NIP-43) and nothing else.
 fn ask_for_invite(filters: &[Filter]) -> bool {
     filters.iter().all(|filter| filter.kinds.as_deref() == Some(&[Kind::INVITE.0]))
@@ -503,7 +502,7 @@ mod tests {
             },
             authentication: Authentication::Optional,
             restricted: RestrictedKinds::new([4, 1059, 21_059]),
-            delegation: Delegation::Ignored,
+            delegation: Treatment::Ignored,
             names: OwnNames::Public(RelayUrl::parse(OWN).into_iter().collect()),
             quotas: Quotas::default(),
         }

@@ -19,8 +19,6 @@ pub use admission::{
     Commitment, EventLimits, ForeignRules, WorkLimits, check_foreign, is_addressed,
 };
 pub use answer::write_outcome;
-pub use conversation::{
-    Action, Authentication, Delegation, Rules, Session, SessionLimits, Subscription,
-};
+pub use conversation::{Action, Authentication, Rules, Session, SessionLimits, Subscription};
 pub use identity::{Challenge, OwnNames};
 pub use visible::{Reader, RestrictedKinds, Sight, is_shown, sight, visible};

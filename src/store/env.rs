@@ -18,6 +18,7 @@ use super::key::{Index, Salt};
 use super::log::{Generation, Log, Room};
 use super::overlay::Layers;
 use super::snapshot::{Snapshot, View};
+use crate::nostr::delegation::Treatment;
 use crate::seq::Seq;
 use crate::sys;
 
@@ -71,6 +72,7 @@ pub(super) struct Writing {
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    delegation: Treatment,
 }
 
 #[derive(Debug)]
@@ -101,6 +103,16 @@ impl Store {
     pub fn open(path: &Path, options: &StoreOptions) -> Result<Store, StoreError> {
         let lock = lock_folder(path)?;
         Store::open_locked(path, options, lock)
+    }
+
+    /// Returns the store, in which events may be deleted as delegation is treated (NIP-26).
+    pub fn treating(self, delegation: Treatment) -> Store {
+        Store { delegation, ..self }
+    }
+
+    /// Returns how delegation is treated.
+    pub(super) fn delegation(&self) -> Treatment {
+        self.delegation
     }
 
     pub(super) fn open_locked(
@@ -150,6 +162,7 @@ impl Store {
                 generation,
                 _lock: lock,
             }),
+            delegation: Treatment::Ignored,
         };
         store.recover()?;
         Ok(store)
@@ -174,7 +187,7 @@ impl Store {
             generation: ours.generation,
             _lock: lock_folder(&ours.path)?,
         };
-        let store = Store { inner: Arc::new(inner) };
+        let store = Store { inner: Arc::new(inner), delegation: Treatment::Ignored };
         store.recover()?;
         Ok(store)
     }

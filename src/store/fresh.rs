@@ -20,6 +20,7 @@ use super::overlay::Layers;
 use super::prepared::{Draft, Prepared};
 use super::snapshot::View;
 use super::vanish::{recipients, requests};
+use crate::nostr::delegation::Treatment;
 use crate::nostr::{EventId, EventRef, Kind, KindClass, PublicKey, Value};
 use crate::seq::Seq;
 
@@ -213,6 +214,8 @@ pub(super) struct Known<'k> {
     pub(super) recent: &'k Recent,
     /// Whether the blocks may have anything that is looked for; if not they are not read.
     pub(super) has_blocks: bool,
+    /// Who else may delete an event.
+    pub(super) delegation: Treatment,
 }
 
 impl<'k> Known<'k> {

@@ -9,7 +9,7 @@ use super::fresh::{Known, address_name, id_name};
 use super::key::Range;
 use super::vanish::{find_covered, has_request as has_vanish_request, is_vanished};
 use crate::hex;
-use crate::nostr::{EventId, EventRef, Kind, KindClass, PublicKey, Value};
+use crate::nostr::{EventId, EventRef, Kind, KindClass, PublicKey, Value, delegation};
 use crate::seq::Seq;
 
 /// What became of an event that was given to the store.
@@ -100,10 +100,16 @@ fn is_undeletable(kind: Kind) -> bool {
 }
 
 /// Returns whether `author` may delete `event`.
-fn may_delete(author: &PublicKey, event: &EventRef<'_>) -> bool {
+fn may_delete(known: &Known<'_>, author: &PublicKey, event: &EventRef<'_>) -> bool {
+    // NIP-26: whoever an event speaks for may delete it.
+    let is_delegator = || {
+        known.delegation == delegation::Treatment::Honoured
+            && delegation::delegator_of(event) == Some(author)
+    };
     // NIP-59: recipients may delete the gift wraps that were sent to them.
     author == event.pubkey
         || event.kind == Kind::GIFT_WRAP && has_tag(event, b'p', Value::Hex(&author.0))
+        || is_delegator()
 }
 
 pub(super) fn has_tag(event: &EventRef<'_>, letter: u8, value: Value<'_>) -> bool {
@@ -116,7 +122,7 @@ fn is_deleted(known: &Known<'_>, event: &EventRef<'_>) -> Result<bool, StoreErro
         return Ok(false);
     }
     let id = Value::Hex(&event.id.0);
-    if has_request(known, b'e', id, 0, |author| may_delete(author, event))? {
+    if has_request(known, b'e', id, 0, |author| may_delete(known, author, event))? {
         return Ok(true);
     }
     if !event.has_address() {
@@ -204,7 +210,7 @@ fn find_targets(
                 let id = EventId::from_bytes(id);
                 if let Some((seq, target)) = known.by_id(id)?
                     && !is_undeletable(target.kind)
-                    && may_delete(request.pubkey, &target)
+                    && may_delete(known, request.pubkey, &target)
                 {
                     bury.push(seq);
                 }

@@ -296,7 +296,8 @@ impl Writer {
             }
             let view = change.view();
             let has_blocks = facts.is_concerned || is_request;
-            let known = Known { view, recent: &self.recent, has_blocks };
+            let delegation = self.store.delegation();
+            let known = Known { view, recent: &self.recent, has_blocks, delegation };
             match decide(&known, &draft.event()?, facts.now)? {
                 Decision::Refuse(outcome) => return Ok(outcome),
                 Decision::Store { bury } => dead = bury,

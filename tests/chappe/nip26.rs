@@ -131,3 +131,32 @@ fn without_the_setting_an_event_is_found_by_its_author_alone() {
     assert_eq!(client.ids(&[json!({"authors": [key(2).public()]})]), [note.id.as_str()]);
     client.assert_quiet();
 }
+
+#[test]
+fn the_delegator_may_delete_what_was_made_in_its_name() {
+    // S04; NIP-26.2
+    let relay = honouring();
+    let mut client = relay.connect();
+    let [first, second, late] = ["1", "2", "3"].map(|it| delegated(it, "kind=1", AT));
+    let broken = delegated("broken", "kind=7", AT);
+    client.publish_all([&first, &second, &broken]);
+    let delete = |author: &Key, event: &Event| author.event(5, "", &[&["e", &event.id]], AT + 1);
+    client.publish_all([&delete(&key(3), &second), &delete(&key(1), &broken)]);
+    client.publish_all([&delete(&key(1), &first), &delete(&key(1), &late)]);
+    client.publish(&late).is_false("blocked", "its deletion was there before it");
+    client.publish(&first).is_false("blocked", "it does not come back");
+    let left = client.ids(&[json!({"kinds": [1]})]);
+    assert_eq!(left.len(), 2, "{left:?}");
+    assert!(left.contains(&second.id) && left.contains(&broken.id), "{left:?}");
+}
+
+#[test]
+fn without_the_setting_nobody_deletes_for_others() {
+    let relay = Relay::start();
+    let mut client = relay.connect();
+    let note = delegated("note", "kind=1", AT);
+    let request = key(1).event(5, "", &[&["e", &note.id]], AT + 1);
+    client.publish_all([&note, &request]);
+    assert_eq!(client.ids(&[json!({"kinds": [1]})]), [note.id.as_str()]);
+    client.publish(&note).is_true("duplicate", "it is there");
+}

@@ -462,3 +462,24 @@ fn a_crash_leaves_no_request_without_what_came_of_it() {
         }
     }
 }
+
+#[test]
+fn retention_keeps_the_record_and_what_the_relay_says() {
+    let rule = "store.retention=age=1s,per_author=1";
+    let settings = ["groups.mode=mixed", rule, "store.retention_period_secs=1"];
+    let town = Town::start_with(&settings);
+    let mut client = town.relay.connect();
+    act(&mut client, &key(1), 9_007, &[]).is_true("", "a group");
+    act(&mut client, &key(1), 9_002, &[&["name", "Pizza"]]).is_true("", "what it is about");
+    act(&mut client, &key(2), 9_021, &[]).is_true("", "joins");
+    let said = [json!({"kinds": [9_000, 9_002, 9_007, 9_021, 39_000, 39_001, 39_002, 39_003]})];
+    let before = client.ids(&said);
+    let notes: Vec<Event> =
+        (0..4).map(|number| key(1).note(&format!("{number}"), now() + number)).collect();
+    client.publish_all(&notes);
+    let deadline = std::time::Instant::now() + crate::harness::PATIENCE;
+    while !client.ids(&[json!({"kinds": [1]})]).is_empty() {
+        assert!(std::time::Instant::now() < deadline, "notes go in the end");
+    }
+    assert_eq!(client.ids(&said), before);
+}

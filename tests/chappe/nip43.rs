@@ -358,13 +358,77 @@ fn where_only_members_read_others_get_nothing_by_any_way() {
     assert_eq!(guest.stored("in", &[json!({"kinds": [1]})]).len(), 1);
     operator.publish(&key(OPERATOR).note("live", now())).is_true("", "a member");
     assert_eq!(guest.live("in").content, "live");
-    // Who leaves keeps the subscription and gets nothing more by it.
+    // Who leaves gets nothing more by it, and is told that it is over.
     leave(&mut guest, &key(8)).is_true("info", "out");
+    assert!(guest.closed("in").starts_with("restricted: "));
     operator.publish(&key(OPERATOR).note("later", now())).is_true("", "a member");
     operator.ids(&[json!({"kinds": [1]})]);
     guest.refused(&[json!({"kinds": [1]})], "restricted");
     let rest = guest.unused();
     assert!(!rest.iter().any(|message| message[0] == "EVENT"), "{rest:?}");
+}
+
+#[test]
+fn whoever_loses_membership_is_told_that_subscriptions_are_over() {
+    let house = House::start(&["membership.reads=members", "membership.codes=open sesame"]);
+    let (mut operator, mut guest) = (house.client(&key(OPERATOR)), house.client(&key(8)));
+    join(&mut guest, &key(8), "open sesame").is_true("info", "in");
+    for (name, client) in [("a", &mut guest), ("b", &mut operator)] {
+        client.stored(name, &[json!({"kinds": [1]})]);
+    }
+    house.command(&["member", "remove", key(8).public()]).code(0);
+    assert!(guest.closed("a").starts_with("restricted: "));
+    operator.publish(&key(OPERATOR).note("still here", now())).is_true("", "a member");
+    assert_eq!(operator.live("b").content, "still here");
+}
+
+#[test]
+fn requests_to_join_and_to_leave_pass_lists_of_who_may_write_but_not_bans() {
+    let allowed = format!("policy.allowed_authors={}", key(OPERATOR).public());
+    let refused = format!("policy.refused_authors={}", key(9).public());
+    let house = House::start(&[
+        &allowed,
+        &refused,
+        "policy.allowed_kinds=0-9",
+        "policy.min_pow_difficulty=30",
+        "membership.codes=open sesame",
+    ]);
+    let mut guest = house.client(&key(8));
+    join(&mut guest, &key(8), "open sesame").is_true("info", "on no list");
+    leave(&mut guest, &key(8)).is_true("info", "and out");
+    let mut banned = house.client(&key(9));
+    join(&mut banned, &key(9), "open sesame").is_false("blocked", "banned");
+}
+
+#[test]
+fn what_members_may_and_how_they_come_changes_without_a_restart() {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let secret = folder.path().join("secret.key");
+    std::fs::write(&secret, format!("{:064x}\n", 77)).expect("a file can be written");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("ours");
+    let file = folder.path().join("relay.toml");
+    let write = |membership: &str| {
+        let relay = format!("[relay]\nsecret_key_file = {secret:?}\n");
+        let text = format!("{relay}[membership]\nenabled = true\n{membership}\n");
+        std::fs::write(&file, text).expect("a file can be written");
+    };
+    write("codes = [\"old code\"]");
+    let relay = Relay::start_on_file(&file);
+    let [mut guest, mut late] = [8, 7].map(|number| {
+        let mut client = relay.connect();
+        client.authenticate(&key(number));
+        client
+    });
+    guest.publish(&key(8).note("early", now())).is_false("restricted", "members write");
+    join(&mut guest, &key(8), "old code").is_true("info", "the old code");
+    late.stored("open", &[json!({"kinds": [1]})]);
+    write("codes = [\"new code\"]\nwrites = \"everyone\"\nreads = \"members\"");
+    relay.signal(libc::SIGHUP);
+    assert!(late.closed("open").starts_with("restricted: "), "members read");
+    late.publish(&key(7).note("hello", now())).is_true("", "everyone writes");
+    join(&mut late, &key(7), "old code").is_false("restricted", "the old code");
+    join(&mut late, &key(7), "new code").is_true("info", "the new code");
+    assert_eq!(late.ids(&[json!({"kinds": [1]})]).len(), 1);
 }
 
 #[test]

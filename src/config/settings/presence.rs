@@ -67,28 +67,28 @@ section! {
         enabled: bool = false;
 
         /// Whose events are taken. "members": those of members, and gift wraps from or for them.
-        #[key(unit = "", range = CIRCLE, reload = No)]
+        #[key(unit = "", range = CIRCLE, reload = Yes)]
         writes: Circle = Circle::Members;
 
         /// Who may read. "members": only they, once they have proven who they are (NIP-42).
-        #[key(unit = "", range = CIRCLE, reload = No)]
+        #[key(unit = "", range = CIRCLE, reload = Yes)]
         reads: Circle = Circle::Everyone;
 
         /// Kinds that are taken from everybody, though only members may write.
-        #[key(unit = "", range = KINDS, reload = No)]
+        #[key(unit = "", range = KINDS, reload = Yes)]
         open_kinds: Vec<u64> = Vec::new();
 
         /// Codes by which anybody may join, any number of times, until they are removed here.
-        #[key(unit = "", range = CODES, reload = No, example = "[\"friends of the house\"]")]
+        #[key(unit = "", range = CODES, reload = Yes, example = "[\"friends of the house\"]")]
         codes: Vec<String> = Vec::new();
 
         /// Whether every member that asks gets invitations, each for one person. Otherwise they
         /// come from `relay invite` alone.
-        #[key(unit = "", range = Range::Truth, reload = No)]
+        #[key(unit = "", range = Range::Truth, reload = Yes)]
         members_invite: bool = true;
 
         /// How long an invitation is good that a member has asked for.
-        #[key(unit = "seconds", range = Range::Integers(60, 315_360_000), reload = No)]
+        #[key(unit = "seconds", range = Range::Integers(60, 315_360_000), reload = Yes)]
         invite_secs: u64 = 604_800;
     }
 }
@@ -135,7 +135,8 @@ section! {
     /// Whether people may let other keys speak for them (NIP-26), which hardly anybody does any
     /// more.
     [delegation] DelegationSettings {
-        /// Whether filters find an event by the key in whose name it was made, too.
+        /// Whether filters find an event by the key in whose name it was made, too, and that key
+        /// may delete it.
         #[key(unit = "", range = Range::Truth, reload = No)]
         enabled: bool = false;
     }

@@ -61,7 +61,7 @@ fn publishing(settings: &LiveSettings, subject: &Subject<'_>) -> Vec<String> {
 
 /// Says who may publish.
 fn welcome(settings: &LiveSettings, subject: &Subject<'_>, rules: Option<&WriteRules>) -> String {
-    let is_members_only = subject.members.is_some_and(|it| it.writes == Circle::Members);
+    let is_members_only = subject.members.is_some_and(|it| it.terms.writes == Circle::Members);
     let is_listed = rules.is_some_and(|rules| rules.allowed_authors.is_some());
     let web = rules.and_then(|rules| rules.trusted.as_ref());
     let who = match (is_members_only, is_listed, web.is_some()) {
@@ -110,7 +110,7 @@ fn by_rules(rules: &WriteRules) -> Vec<String> {
 }
 
 fn reading(settings: &LiveSettings, subject: &Subject<'_>) -> Vec<String> {
-    let is_members_only = subject.members.is_some_and(|it| it.reads == Circle::Members);
+    let is_members_only = subject.members.is_some_and(|it| it.terms.reads == Circle::Members);
     let who = match (is_members_only, settings.session.authentication) {
         (true, _) => "Only members read here, after proving who they are (NIP-42).",
         (false, Authentication::Required) => {

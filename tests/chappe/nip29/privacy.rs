@@ -115,6 +115,26 @@ fn who_is_removed_stops_to_receive_at_once() {
 }
 
 #[test]
+fn who_is_removed_is_told_that_what_names_the_group_is_over() {
+    let (town, mut client) = Town::with_group(&[&["private"]]);
+    act(&mut client, &key(2), 9_021, &[]).is_true("", "joins");
+    let mut member = town.client(2);
+    member.stored("group", &[json!({"#h": ["g"]})]);
+    member.stored("other", &[json!({"#h": ["g", "elsewhere"]})]);
+    act(&mut client, &key(1), 9_001, &[&["p", key(2).public()]]).is_true("", "is removed");
+    assert!(member.closed("group").starts_with("restricted: "));
+    let public = event_for("elsewhere", &key(1), 9, &[]);
+    client.publish_all([&event_for("g", &key(1), 9, &[]), &public]);
+    assert_eq!(member.live("other").id, public.id, "what names others goes on");
+    // A group that becomes private ends what strangers follow by its name.
+    let mut stranger = town.relay.connect();
+    client.publish(&event_for("open", &key(1), 9_007, &[])).is_true("", "another group");
+    stranger.stored("open", &[json!({"#h": ["open"]})]);
+    client.publish(&event_for("open", &key(1), 9_002, &[&["private"]])).is_true("", "private");
+    assert!(stranger.closed("open").starts_with("auth-required: "));
+}
+
+#[test]
 fn who_joins_receives_from_then_on_and_what_was_before() {
     let (town, mut client) = Town::with_group(&[&["private"]]);
     let before = event_for("g", &key(1), 9, &[]);

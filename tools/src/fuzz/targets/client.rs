@@ -139,7 +139,7 @@ impl Target for Clients {
             let ending = loop {
                 let mut sink = |text: &str| {
                     assert!(text.len() <= MESSAGE_BYTES_MAX, "{} bytes", text.len());
-                    if text.len() % 7 == 0 {
+                    if text.len().is_multiple_of(7) {
                         ControlFlow::Break(())
                     } else {
                         ControlFlow::Continue(())

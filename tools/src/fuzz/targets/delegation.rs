@@ -91,7 +91,8 @@ fn token_of(delegator: &Keypair, author: &PublicKey, conditions: &str) -> String
 fn is_signed(delegator: &str, author: &str, conditions: &str, token: &str) -> bool {
     let bytes = |text: &str| -> Option<Vec<u8>> {
         let digits = text.as_bytes().chunks(2);
-        let is_plain = text.len() % 2 == 0 && !text.chars().any(|it| it.is_ascii_uppercase());
+        let is_plain =
+            text.len().is_multiple_of(2) && !text.chars().any(|it| it.is_ascii_uppercase());
         let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         digits.map(byte).collect::<Option<Vec<u8>>>().filter(|_| is_plain)
     };

@@ -106,7 +106,7 @@ fn check_base64(text: &str) {
         let rest = bits.len() % 8;
         rest < 6 && bits[bits.len() - rest..].bytes().all(|bit| bit == b'0')
     });
-    let bits = bits.filter(|_| !is_padded || text.len() % 4 == 0);
+    let bits = bits.filter(|_| !is_padded || text.len().is_multiple_of(4));
     let expected = bits.map(|bits| -> Vec<u8> {
         let byte = |at: usize| u8::from_str_radix(&bits[at * 8..at * 8 + 8], 2);
         (0..bits.len() / 8).map(|at| byte(at).expect("eight bits")).collect()
