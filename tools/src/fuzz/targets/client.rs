@@ -14,6 +14,7 @@ use chappe::net::{
 };
 use fastrand::Rng;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tungstenite::handshake::derive_accept_key;
 
@@ -42,7 +43,12 @@ impl Clients {
                 }
             }
         });
-        let direct = Route { proxy: None, connect_deadline: PATIENCE };
+        let direct = Route {
+            proxy: None,
+            connect_deadline: PATIENCE,
+            answer_deadline: PATIENCE,
+            places: Arc::new(Semaphore::new(1)),
+        };
         let options = ClientOptions {
             message_bytes_max: MESSAGE_BYTES_MAX,
             outbound_bytes_max: 1 << 20,
@@ -53,7 +59,6 @@ impl Clients {
                 lokinet: direct,
             }),
             roots: Roots::default(),
-            answer_deadline: PATIENCE,
             ping_period: PATIENCE,
             encoding: Encoding::Deflate,
         };

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use chappe::nostr::info::PeerInformation;
 use chappe::nostr::{ClientMessage, Event, Filter, Keypair};
-use chappe::peer::{Action, Asked, Direction, Engine, EngineOptions, Moment, Span, Transfer};
+use chappe::peer::{
+    Action, Agreement, Asked, Direction, Engine, EngineOptions, Moment, Span, Transfer,
+};
 use chappe::reconcile::{Differences, Item, SortedItems, begin, go_on};
 use fastrand::Rng;
 
@@ -102,6 +104,9 @@ impl Target for Peers {
                 span: if about & 8 == 0 { Span::UntilInSync } else { Span::Forever },
                 transfer: if about & 16 == 0 { Transfer::Wanted } else { Transfer::CountedOnly },
                 key: Keypair::from_secret([9; 32]).map(Arc::new).filter(|_| about & 32 == 0),
+                agreement: Agreement::default(),
+                full_secs: Some(60).filter(|_| about & 64 == 0),
+                patience: 1,
             }),
             filter,
             set: self.set(),
