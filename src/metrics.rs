@@ -212,6 +212,23 @@ pub struct PluginMetrics {
     pub timeouts_total: Counter,
 }
 
+/// What the caretaker of the store counts.
+#[derive(Debug, Default)]
+pub struct CaretakerMetrics {
+    /// When the last backup was taken, in seconds since 1970; zero if none was.
+    pub backup_at: Level,
+    /// How large it is, in bytes.
+    pub backup_bytes: Level,
+    /// Backups that were not taken.
+    pub backups_failed_total: Counter,
+    /// When the store was last checked, in seconds since 1970; zero if it was not.
+    pub check_at: Level,
+    /// What was wrong with it then.
+    pub check_faults: Level,
+    /// Checks that could not be made.
+    pub checks_failed_total: Counter,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,8 +25,8 @@ use crate::policy::groups::CREATE_INVITE;
 use crate::policy::{Admin, Invites, MembershipRules, MembershipTerms};
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::server::{
-    About, LiveSettings, ManagementSettings, MembershipSettings, PageSettings, PluginSettings,
-    Server, ServerError, ServerSettings,
+    About, LiveSettings, Maintenance, ManagementSettings, MembershipSettings, PageSettings,
+    PluginSettings, Server, ServerError, ServerSettings,
 };
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
@@ -139,6 +139,7 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         pages: pages(settings),
         proxies: quotas::proxies(settings),
         retention: retention(settings),
+        maintenance: maintenance(settings),
         plugin: plugin(settings),
         management: management(settings),
         membership: membership(settings),
@@ -239,6 +240,16 @@ fn event(settings: &Settings) -> Result<EventLimits, Failure> {
         refused_kinds: kinds(&policy.refused_kinds).collect(),
         rules: write_rules(settings)?,
     })
+}
+
+fn maintenance(settings: &Settings) -> Maintenance {
+    let keys = &settings.maintenance;
+    let period = |secs: u64| (secs > 0).then(|| Duration::from_secs(secs));
+    Maintenance {
+        backup: keys.backup_folder.clone().zip(period(keys.backup_period_secs)),
+        check: period(keys.check_period_secs),
+        compact_hint_percent: keys.compact_hint_percent,
+    }
 }
 
 fn plugin(settings: &Settings) -> Option<Arc<PluginSettings>> {

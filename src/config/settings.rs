@@ -19,7 +19,7 @@ pub use managing::ManagementSettings;
 pub use presence::{DelegationSettings, GroupSettings, MembershipSettings, RelaySettings};
 pub use reaching::NetworkSettings;
 pub use serving::{AuthSettings, LimitSettings, ServerSettings};
-pub use storing::StoreSettings;
+pub use storing::{MaintenanceSettings, StoreSettings};
 pub use telling::{LogSettings, MetricsSettings, PageSettings};
 
 use super::key::{Key, Section, settings};
@@ -30,6 +30,7 @@ settings! {
     groups: GroupSettings,
     delegation: DelegationSettings,
     store: StoreSettings,
+    maintenance: MaintenanceSettings,
     server: ServerSettings,
     auth: AuthSettings,
     policy: PolicySettings,

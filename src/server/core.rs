@@ -37,7 +37,7 @@ use crate::clock::Clock;
 use crate::fanout::{Consumer, SubscriptionIndex};
 use crate::ingest::{Replies, Reply, WriterHandle};
 use crate::mailbox::{Inbox, Sender};
-use crate::metrics::CoreMetrics;
+use crate::metrics::{CaretakerMetrics, CoreMetrics};
 use crate::net::{self, ConnectionInfo, Encoding, NetOptions, Outbound};
 use crate::nostr::{Event, PublicKey, Verifier};
 use crate::policy::{Crowd, Follower, Standings};
@@ -70,6 +70,8 @@ pub(super) struct Relay {
     pub(super) kept: Kept,
     /// What each core counts.
     pub(super) cores: AllMetrics,
+    /// What the caretaker counts.
+    pub(super) caretaking: CaretakerMetrics,
     /// What `/` shows of that.
     pub(super) counters: Counters,
     /// Where events of peers enter.

@@ -13,7 +13,8 @@
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is
 //! the pool, `core` a core's thread, `guard` what clients are held to, `gate` where events of
 //! peers enter, `plugin` the programs that
-//! judge events, `report` what the operator is told, `warden` the long chores, `run` the order of
+//! judge events, `report` what the operator is told, `warden` the long chores, `caretaker`
+//! backups and checks, `run` the order of
 //! starting and stopping, `start` how each thread is put together, `signals` what the main thread
 //! waits for, `in_force` the settings that may change meanwhile, `routes` plain HTTP,
 //! `pages` what people with a browser find there.
@@ -52,6 +53,7 @@ mod members;
 mod recall;
 mod scribe;
 
+mod caretaker;
 mod keeper;
 mod management;
 mod plugin;
@@ -64,6 +66,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub use caretaker::Maintenance;
 pub use management::socket_path;
 pub use plugin::{OnFailure, PluginSettings};
 pub use pulse::Pulse;

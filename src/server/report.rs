@@ -65,6 +65,7 @@ impl Report {
         self.tell_guard(&mut page);
         self.tell_plugin(&mut page);
         self.tell_store(&mut page);
+        self.tell_care(&mut page);
         self.relay.gate.tell(&mut page);
         tell_process(&mut page);
         page.into_text()
@@ -282,13 +283,30 @@ impl Report {
             .value(size.unmerged);
         page.gauge("chappe_store_dead_events", "Events that are gone but take room yet.")
             .value(size.dead);
-        page.gauge("chappe_store_file_bytes", "Size of the data file.").value(size.file_bytes);
-        page.gauge("chappe_store_used_bytes", "Pages of the data file that are in use.")
+        page.gauge("chappe_store_file_bytes", "Size of the files.").value(size.file_bytes);
+        page.gauge("chappe_store_used_bytes", "Bytes of the files that are in use.")
             .value(size.used_bytes);
-        page.gauge("chappe_store_free_bytes", "Pages of the data file that are used again.")
+        page.gauge("chappe_store_free_bytes", "Bytes of the files that are used again.")
             .value(size.free_bytes);
-        page.gauge("chappe_store_map_bytes", "The most that the data file can grow to.")
+        page.gauge("chappe_store_map_bytes", "The most that the files can grow to.")
             .value(size.map_bytes);
+        let help = "Bytes of the log that no living event has, which a compaction gives back.";
+        page.gauge("chappe_store_dead_bytes", help).value(size.dead_bytes);
+    }
+
+    fn tell_care(&self, page: &mut Exposition) {
+        let care = &self.relay.caretaking;
+        let help = "When the last backup by the clock was taken, in seconds since 1970; 0: none.";
+        page.gauge("chappe_backup_timestamp_seconds", help).value(care.backup_at.value());
+        page.gauge("chappe_backup_bytes", "How large it is.").value(care.backup_bytes.value());
+        page.counter("chappe_backups_failed_total", "Backups by the clock that were not taken.")
+            .value(care.backups_failed_total.total());
+        let help = "When the store was last checked by the clock, in seconds since 1970; 0: never.";
+        page.gauge("chappe_check_timestamp_seconds", help).value(care.check_at.value());
+        page.gauge("chappe_check_faults", "What was wrong with the store then.")
+            .value(care.check_faults.value());
+        page.counter("chappe_checks_failed_total", "Checks by the clock that could not be made.")
+            .value(care.checks_failed_total.total());
     }
 
     /// Tells whether all threads answer.

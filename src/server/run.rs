@@ -34,7 +34,7 @@ use crate::fanout::{self, RingLimits};
 use crate::ingest::{Entrance, WriterThread};
 use crate::limits;
 use crate::mailbox::Sender;
-use crate::metrics::{CoreMetrics, PluginMetrics};
+use crate::metrics::{CaretakerMetrics, CoreMetrics, PluginMetrics};
 use crate::net;
 use crate::nostr::Keypair;
 use crate::policy::{Crowd, Standings};
@@ -59,6 +59,8 @@ pub struct Server {
     entrance: Arc<Doorway>,
     /// What goes on beside the clients, in the order in which it ends.
     chores: Vec<Leashed>,
+    /// Who cares for the store; nobody waits for its end.
+    caretaker: Leashed,
     /// Who speaks for the relay, if it has a key.
     herald: Option<(HeraldHandle, Thread)>,
     /// Where `/metrics` is, and the thread that answers there.
@@ -98,14 +100,12 @@ impl Server {
         let standings = recall::standings(keys.as_deref(), membership.as_ref(), &store)?;
         let (herald, herald_replies, desk) = herald::desk();
         let scribe = membership.is_some().then(|| Scribe::new(standings.clone(), herald.clone()));
-        let in_force = InForce::new(live, address);
         let (office, calls) = management::office_channel();
-        let facts = (standings, in_force, office, gate);
+        let facts = (standings, InForce::new(live, address), office, gate);
         let relay = Arc::new(relay(store, keys.as_deref(), facts, count));
 
         let (spawner, ended) = Spawner::new();
-        let replies = (inboxes.clone(), herald_replies);
-        let groups = groups.zip(keys.clone());
+        let (replies, groups) = ((inboxes.clone(), herald_replies), groups.zip(keys.clone()));
         let writer = start::start_writer(&spawner, &relay, producer, replies, groups, scribe)?;
         let (stop, stopping) = watch::channel(false);
         let (sender, questions) = plugin::question_channel();
@@ -122,13 +122,13 @@ impl Server {
         let stage = starter.stage(questions, &plugin_metrics)?;
         let (work, workers) = starter.workers(count)?;
         let chores = vec![starter.warden()?, starter.keeper()?];
-        let office_keys = keys.clone();
-        let speaker = starter.herald(keys, membership, desk)?;
+        let speaker = starter.herald(keys.clone(), membership, desk)?;
         let asked = speaker.is_some().then_some(&herald);
-        let office = starter.office(calls, office_keys.as_deref(), asked)?;
+        let office = starter.office(calls, keys.as_deref(), asked)?;
         let cores = starter.cores(listeners, &bells, &consumers, (&work, asked))?;
+        let caretaker = starter.caretaker()?;
         let report = starter.report(&plugin_metrics, &work, head);
-        let reporter = starter.reporter(report, reporting.into_iter().flatten().next())?;
+        let reporter = starter.reporter(report, reporting)?;
         let herald = speaker.map(|thread| (herald, thread));
         Ok(Server {
             address,
@@ -143,6 +143,7 @@ impl Server {
             stage,
             entrance,
             chores,
+            caretaker,
             herald,
             reporter,
             office,
@@ -227,6 +228,7 @@ impl Server {
     /// If a thread had ended with an error before.
     pub fn stop(self) -> Result<(), ServerError> {
         self.stop.send_replace(true);
+        drop(self.caretaker);
         let mut result = Ok(());
         let mut note = |ended: Result<(), ServerError>| {
             let before = std::mem::replace(&mut result, Ok(()));
@@ -274,6 +276,7 @@ fn relay(
         counters: Counters::new(Arc::clone(&cores), clock.now_secs()),
         cores,
         gate,
+        caretaking: CaretakerMetrics::default(),
         slice_inline: SLICE_INLINE,
         slice_pooled: SLICE_POOLED,
     }

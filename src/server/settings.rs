@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::caretaker::Maintenance;
 use super::plugin::PluginSettings;
 use super::warden::Retention;
 use crate::address::{AddressRanges, ClientNaming};
@@ -66,6 +67,8 @@ pub struct LiveSettings {
     pub proxies: Proxies,
     /// What is kept for how long.
     pub retention: Retention,
+    /// What is done with the store by the clock.
+    pub maintenance: Maintenance,
     /// Which program judges events, if one does.
     pub plugin: Option<Arc<PluginSettings>>,
     /// Who administers the relay.

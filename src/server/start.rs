@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::caretaker::Caretaker;
 use super::core::{CoreParts, CoreStart, Inboxes, Message, Relay};
 use super::gate::{Doorway, GATE, Gate};
 use super::herald::{Desk, HERALD, Herald, HeraldHandle};
@@ -166,6 +167,13 @@ impl Starter {
         self.spawner.spawn_leashed("keeper", leash, move || keeper.run())
     }
 
+    /// Starts the caretaker of the store.
+    pub(super) fn caretaker(&self) -> Result<Leashed, ServerError> {
+        let (leash, stop) = mailbox::mailbox(1);
+        let caretaker = Caretaker::new(Arc::clone(&self.relay));
+        self.spawner.spawn_leashed("caretaker", leash, move || caretaker.run(&stop))
+    }
+
     /// Starts the office, which attends to calls of administrators.
     pub(super) fn office(
         &self,
@@ -263,9 +271,9 @@ impl Starter {
     pub(super) fn reporter(
         &self,
         report: Report,
-        listener: Option<TcpListener>,
+        listeners: Option<Vec<TcpListener>>,
     ) -> Result<Option<(SocketAddr, Thread)>, ServerError> {
-        let Some(listener) = listener else { return Ok(None) };
+        let Some(listener) = listeners.into_iter().flatten().next() else { return Ok(None) };
         let address = listener.local_addr().map_err(ServerError::Sockets)?;
         let stop = self.stopping.clone();
         let thread = self.spawner.spawn("metrics", move || report.serve(listener, stop))?;

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::caretaker::Maintenance;
 use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
 use super::in_force::InForce;
@@ -28,6 +29,7 @@ use crate::deflate::Inflater;
 use crate::fanout::{self, RingLimits};
 use crate::ingest::{self, WriterThread};
 use crate::mailbox::{self, Inbox, Received, Receiver};
+use crate::metrics::CaretakerMetrics;
 use crate::net::{Conversation, Encoding, Ending, Flow, Outbound, OutboundLimits};
 use crate::nostr::delegation::Treatment;
 use crate::nostr::{Event, Keypair, Kind};
@@ -453,6 +455,7 @@ impl House {
             count_max: 1_000,
             slow_query: None,
             client_naming: ClientNaming::Hashed,
+            maintenance: Maintenance::default(),
             reconcile: ReconcileLimits { items_max: 1_000, answer_bytes_max: 4096 },
             about: About::default(),
             pages: PageSettings::default(),
@@ -475,6 +478,7 @@ impl House {
             kept: Kept::default(),
             cores: Arc::default(),
             counters: Counters::default(),
+            caretaking: CaretakerMetrics::default(),
             gate: Arc::default(),
             // As small as can be: whatever a slice may leave undone, it does.
             slice_inline: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 1 },

@@ -131,6 +131,11 @@ pub fn backup(
     Ok(BackupReport { events, last_seq, bytes, copied_bytes })
 }
 
+/// Returns when the backup in a folder was taken, in seconds since 1970, if there is a whole one.
+pub fn backed_up_at(folder: &Path) -> Option<u64> {
+    Manifest::read(folder).ok().flatten().map(|manifest| manifest.taken_at)
+}
+
 /// Reads a whole backup: that every frame and every id is as it should be.
 ///
 /// # Errors

@@ -64,7 +64,7 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
-pub use self::backup::{BackupReport, VerifyReport, backup, restore, verify};
+pub use self::backup::{BackupReport, VerifyReport, backed_up_at, backup, restore, verify};
 pub use self::check::{CheckReport, check};
 pub use self::compact::{CompactReport, compact};
 pub use self::env::{Durability, FORMAT, Store, StoreOptions};

@@ -38,6 +38,11 @@ impl Page {
     }
 }
 
+/// The page of metrics of a relay that serves one.
+pub(crate) fn page_of(relay: &Relay) -> String {
+    Page::of(relay).0
+}
+
 const OBSERVED: &str = "metrics.listen=127.0.0.1:0";
 
 #[test]

@@ -41,3 +41,27 @@ section! {
         retention_period_secs: u64 = 600;
     }
 }
+
+section! {
+    /// What is done with the store by the clock while the relay serves; nobody waits for it.
+    [maintenance] MaintenanceSettings {
+        /// Folder for backups, as `relay backup` makes them. Absent: none are made.
+        #[key(unit = "", range = Range::Characters(1, 4_096), reload = Yes,
+            example = "\"/mnt/backup/relay\"")]
+        backup_folder: Option<PathBuf> = None;
+
+        /// How long after one backup the next begins; it copies only what came since.
+        #[key(unit = "seconds", range = Range::Integers(1, 31_536_000), reload = Yes)]
+        backup_period_secs: u64 = 3_600;
+
+        /// How long after one check of the whole store, as `relay check` makes it, the next begins.
+        /// A check reads everything and keeps a CPU core busy. 0: none are made.
+        #[key(unit = "seconds", range = Range::Integers(0, 31_536_000), reload = Yes)]
+        check_period_secs: u64 = 0;
+
+        /// The log tells once a day if so much of the store belongs to events that are gone, which
+        /// `relay compact` gives back to the disk. 0: never.
+        #[key(unit = "percent", range = Range::Integers(0, 100), reload = Yes)]
+        compact_hint_percent: u64 = 50;
+    }
+}

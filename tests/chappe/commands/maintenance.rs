@@ -108,3 +108,31 @@ fn a_store_of_an_older_format_is_told_of_and_upgraded() {
     let again = command(&["upgrade", "--data", path(&store)]).code(0);
     assert_eq!(again.text(), "the store has format 3 already\n");
 }
+
+#[test]
+fn backups_and_checks_are_made_by_the_clock() {
+    let copy = folder();
+    let into = format!("maintenance.backup_folder={}", path(&copy));
+    let settings = [&*into, "maintenance.backup_period_secs=1", "maintenance.check_period_secs=1"];
+    let relay = Relay::start_with(&[&settings[..], &["metrics.listen=127.0.0.1:0"]].concat());
+    relay.connect().publish_all(&notes(25));
+    relay.await_said("the store was checked and is whole");
+    relay.await_said("the store was backed up");
+    let patience = std::time::Instant::now() + crate::harness::PATIENCE;
+    let events = || command(&["backup", "--verify", path(&copy), "--json"]).code(0).json();
+    while events()["events"] != 25 {
+        assert!(std::time::Instant::now() < patience, "a later backup has what came since");
+    }
+    let page = crate::observe::page_of(&relay);
+    assert!(page.contains("\nchappe_check_faults 0\n"), "{page}");
+    assert!(!page.contains("\nchappe_backup_timestamp_seconds 0\n"), "{page}");
+}
+
+#[test]
+fn a_backup_that_cannot_be_made_is_told_of() {
+    let other = folder();
+    fs::write(other.path().join("letter.txt"), "dear").expect("it can be written");
+    let relay = Relay::start_with(&[&format!("maintenance.backup_folder={}", path(&other))]);
+    relay.await_said("the store was not backed up");
+    relay.connect().publish(&notes(1)[0]).is_true("", "the relay serves all the same");
+}
