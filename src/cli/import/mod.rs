@@ -9,6 +9,8 @@
 //!
 //! Chunks travel in a fixed number of buffers, so that a file of any size takes the same memory.
 
+#[cfg(feature = "sqlite")]
+mod database;
 mod lines;
 mod source;
 mod summary;
