@@ -1,4 +1,4 @@
-//! `relay import`: events from JSON lines into the store.
+//! `relay import`: events from JSON lines, and from what else other relays give, into the store.
 //!
 //! ```text
 //!  source    -> lines          -> check         -> pipeline            -> summary
