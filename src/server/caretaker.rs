@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::core::Relay;
@@ -21,6 +22,25 @@ pub struct Maintenance {
     pub check: Option<Duration>,
     /// Of how many hundredths of the store's files, taken up by events that are gone, is told.
     pub compact_hint_percent: u64,
+}
+
+/// What administrators want to be done before it is due.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    is_backup_wanted: AtomicBool,
+    is_backup_on: AtomicBool,
+}
+
+impl Wishes {
+    /// Has a backup made soon.
+    pub(super) fn want_backup(&self) {
+        self.is_backup_wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether one is being made, or about to be.
+    pub(super) fn is_backup_on(&self) -> bool {
+        self.is_backup_wanted.load(Ordering::Relaxed) || self.is_backup_on.load(Ordering::Relaxed)
+    }
 }
 
 /// The caretaker's thread.
@@ -58,9 +78,14 @@ impl Caretaker {
     fn back_up(&mut self, folder: &Path, period: Duration, now: u64) {
         // A relay that was restarted goes by what lies there.
         let last = self.backed_up_at.or_else(|| store::backed_up_at(folder));
-        if last.is_some_and(|at| !is_due(at, period, now)) {
+        let Wishes { is_backup_wanted, is_backup_on } = &self.relay.wishes;
+        let is_due = last.is_none_or(|at| is_due(at, period, now));
+        if !is_due && !is_backup_wanted.load(Ordering::Relaxed) {
             return;
         }
+        is_backup_on.store(true, Ordering::Relaxed);
+        // Who wants one from here on wants what is stored from here on.
+        is_backup_wanted.store(false, Ordering::Relaxed);
         self.backed_up_at = Some(now);
         match store::backup(&self.relay.store, folder, now, &mut |_, _| {}) {
             Ok(report) => {
@@ -75,6 +100,7 @@ impl Caretaker {
                 tracing::error!(hint, "the store was not backed up: failed to {error}");
             }
         }
+        is_backup_on.store(false, Ordering::Relaxed);
     }
 
     fn check(&self) {

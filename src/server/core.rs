@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, yield_now};
 
+use super::caretaker::Wishes;
 use super::connection::{Connection, ConnectionKey, Connections, Talk};
 use super::gate::Gate;
 use super::guard::{self, Door, Resting};
@@ -72,6 +73,8 @@ pub(super) struct Relay {
     pub(super) cores: AllMetrics,
     /// What the caretaker counts.
     pub(super) caretaking: CaretakerMetrics,
+    /// What the caretaker is asked for.
+    pub(super) wishes: Wishes,
     /// What `/` shows of that.
     pub(super) counters: Counters,
     /// Where events of peers enter.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::caretaker::Wishes;
 use super::core::{AllMetrics, Inboxes, Relay};
 use super::gate::{Doorway, Gate};
 use super::herald::{self, HeraldHandle};
@@ -277,6 +278,7 @@ fn relay(
         cores,
         gate,
         caretaking: CaretakerMetrics::default(),
+        wishes: Wishes::default(),
         slice_inline: SLICE_INLINE,
         slice_pooled: SLICE_POOLED,
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::caretaker::Maintenance;
+use super::caretaker::{Maintenance, Wishes};
 use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
 use super::in_force::InForce;
@@ -479,6 +479,7 @@ impl House {
             cores: Arc::default(),
             counters: Counters::default(),
             caretaking: CaretakerMetrics::default(),
+            wishes: Wishes::default(),
             gate: Arc::default(),
             // As small as can be: whatever a slice may leave undone, it does.
             slice_inline: SliceSize { budget: Budget { steps: 1 }, chunk_bytes: 1 },

@@ -57,7 +57,6 @@ mod observe;
 mod pages;
 mod reload;
 
-mod networks;
 mod peering;
 mod stream;
 mod sync;

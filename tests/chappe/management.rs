@@ -259,3 +259,34 @@ fn without_members_there_are_no_roles() {
         fails(&relay, method, params, "membership.enabled");
     }
 }
+
+#[test]
+fn backups_are_told_of_and_made_when_somebody_wants_one() {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let place = folder.path().join("backup");
+    let place = place.to_str().expect("it is UTF-8");
+    let setting = format!("maintenance.backup_folder={place}");
+    let relay = Relay::start_with(&[&admins(), &setting]);
+    let last = || {
+        let told = ask(&relay, "chappe.backups", json!([]));
+        assert_eq!((&told["folder"], &told["period_secs"]), (&json!(place), &json!(3_600)));
+        told["last"]["bytes"].as_u64().filter(|_| told["is_on"] == false)
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let first = loop {
+        match last() {
+            Some(bytes) => break bytes,
+            None => assert!(Instant::now() < deadline, "the first is made at once"),
+        }
+    };
+    relay.connect().publish_all([&key(2).note("worth keeping", now())]);
+    // It would be time again in an hour.
+    assert_eq!(ask(&relay, "chappe.backup", json!([])), json!(true));
+    while last().is_none_or(|bytes| bytes <= first) {
+        assert!(Instant::now() < deadline, "another one is made because it is wanted");
+    }
+    relay.command(&["backup", "--verify", place]).code(0);
+    let without = Relay::start_with(&[&admins()]);
+    assert_eq!(ask(&without, "chappe.backups", json!([])), json!({ "folder": null }));
+    fails(&without, "chappe.backup", json!([]), "maintenance.backup_folder");
+}

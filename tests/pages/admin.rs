@@ -115,6 +115,36 @@ fn a_relay_that_goes_away_is_told_and_comes_back() {
 }
 
 #[test]
+fn a_machine_whose_clock_is_wrong_logs_in_all_the_same() {
+    let Some(mut tab) = Tab::open() else { return };
+    let relay = relay();
+    tab.prepare("{ const right = Date.now; Date.now = () => right() + 600_000; }");
+    log_in(&mut tab, &relay);
+    tab.until_shown("Events stored");
+    assert_eq!(tab.seen().signed, 3, "once with its own clock, twice with the relay's");
+}
+
+#[test]
+fn who_may_do_less_is_offered_less() {
+    let Some(mut tab) = Tab::open() else { return };
+    let relay = Relay::start(|settings| {
+        settings.management.admins = vec![format!("{}=read", admin().public())];
+    });
+    relay.publish(&notes(&Signer::new(2), 1));
+    log_in(&mut tab, &relay);
+    tab.press("Search");
+    tab.press_in("main form", "Search");
+    tab.until_shown("note 0 of the neighbourhood");
+    tab.press("Bans");
+    tab.until_shown("Blocked addresses");
+    let offered = tab.value("document.querySelectorAll('main .danger, main form').length");
+    assert_eq!(offered, 0, "nothing to ban with");
+    let rooms = tab.value("[...document.querySelectorAll('nav a')].map((it) => it.hash)");
+    assert!(!rooms.to_string().contains("#relay"), "{rooms}");
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
 fn charts_follow_what_happens() {
     let Some(mut tab) = Tab::open() else { return };
     let relay = relay();
@@ -260,6 +290,23 @@ fn somebody_is_invited_and_shown_out() {
     tab.assert_clean(&relay.origin());
 }
 
+#[test]
+fn the_store_is_looked_after() {
+    let Some(mut tab) = Tab::open() else { return };
+    let (relay, _folder) = lived_in();
+    log_in(&mut tab, &relay);
+    tab.press("Storage");
+    tab.until_shown("except_kinds=0|3 size=80%");
+    tab.press("Look now");
+    tab.until_shown("All events are being looked at.");
+    tab.press("Back up now");
+    tab.until_shown("A backup is being made.");
+    tab.press("Journal");
+    tab.until_shown("chappe.sweep");
+    tab.until_shown("chappe.backup");
+    tab.assert_clean(&relay.origin());
+}
+
 /// A peer with which all is well.
 fn near() -> PeerStatus {
     PeerStatus {
@@ -295,7 +342,9 @@ fn lived_in() -> (Relay, TempDir) {
     std::fs::write(&secret, "5".repeat(64)).expect("the folder can be written to");
     let owner = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&secret, owner).expect("the file is ours");
+    let backups = folder.path().join("backups");
     let change = |settings: &mut Settings| {
+        settings.maintenance.backup_folder = Some(backups);
         settings.relay.name = "Rue de l'Universite".to_owned();
         settings.relay.secret_key_file = Some(secret);
         settings.management.admins = vec![admin().public()];
@@ -311,10 +360,11 @@ fn lived_in() -> (Relay, TempDir) {
          We wait for the mist to lift.",
         "Buy now!!! Best prices, only today, click here for the offer of your life.",
         "The message from Lille took nine minutes. Nine! The post takes a day.",
+        "<img src=https://tracker.example/x.png onerror=alert(1)><b>bold</b>",
     ];
     let events: Vec<Value> = (2..)
         .zip(texts)
-        .map(|(key, text)| Signer::new(key).event(1_700_000_000, 1, &[], text))
+        .map(|(key, text)| Signer::new(key).event(1_700_000_150, 1, &[], text))
         .collect();
     relay.publish(&events);
     relay.publish(&complaints(&events[1]));
@@ -358,6 +408,12 @@ fn see(tab: &mut Tab, room: &str) {
     tab.until(&format!("document.querySelector('h1').innerText === '{room}'"));
     tab.until("!document.querySelector('main').innerText.includes('Loading')");
     if room == "Search" {
+        tab.write("Kind", "1984");
+        tab.press_in("main form", "Search");
+        tab.until_shown("2 found");
+        tab.write("Kind", "1");
+        tab.press_in("main form", "Search");
+        tab.until_shown("onerror=alert(1)><b>bold</b>");
         tab.write("Kind", "1984");
         tab.press_in("main form", "Search");
         tab.until_shown("2 found");

@@ -80,6 +80,8 @@ pub(super) const METHODS: &[Method] = &[
     look("chappe.peers", upkeep::peers),
     look("chappe.retention", upkeep::retention),
     change("chappe.sweep", Right::Store, upkeep::sweep),
+    look("chappe.backups", upkeep::backups),
+    change("chappe.backup", Right::Store, upkeep::back_up),
 ];
 
 /// Returns the method of a name.

@@ -1,10 +1,12 @@
-//! Methods about upkeep: the configuration in force, other relays, and what does not stay for good.
+//! Methods about upkeep: the configuration in force, other relays, what does not stay for good,
+//! and backups.
 
 use serde_json::{Value, json};
 
 use super::call::{Caller, Refusal, Said};
 use super::office::Office;
 use super::params::Params;
+use crate::store;
 
 pub(super) fn config(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
     Ok(Value::clone(&office.relay.in_force.load().management.shown))
@@ -40,6 +42,35 @@ pub(super) fn sweep(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
         return Err(Refusal::Failed(text.to_owned()));
     }
     office.relay.sweeps.want();
+    Ok(Value::Bool(true))
+}
+
+pub(super) fn backups(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
+    let settings = office.relay.in_force.load();
+    let (care, wishes) = (&office.relay.caretaking, &office.relay.wishes);
+    let Some((folder, period)) = &settings.maintenance.backup else {
+        return Ok(json!({ "folder": null }));
+    };
+    // One of an earlier run says when it was taken, but not how large it is.
+    let last = match care.backup_at.value() {
+        0 => store::backed_up_at(folder).map(|at| json!({ "at": at, "bytes": null })),
+        at => Some(json!({ "at": at, "bytes": care.backup_bytes.value() })),
+    };
+    Ok(json!({
+        "folder": folder.display().to_string(),
+        "period_secs": period.as_secs(),
+        "is_on": wishes.is_backup_on(),
+        "last": last,
+        "failed_total": care.backups_failed_total.total(),
+    }))
+}
+
+pub(super) fn back_up(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
+    if office.relay.in_force.load().maintenance.backup.is_none() {
+        let text = "there is no maintenance.backup_folder in the configuration";
+        return Err(Refusal::Failed(text.to_owned()));
+    }
+    office.relay.wishes.want_backup();
     Ok(Value::Bool(true))
 }
 

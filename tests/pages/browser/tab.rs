@@ -42,9 +42,13 @@ impl Tab {
     /// Puts an extension that signs into the tab (NIP-07); pages that are opened later have it.
     pub fn install(&mut self, signer: Signer) {
         self.tools.call("Runtime.addBinding", json!({"name": BINDING}));
-        let source = signer.script();
-        self.tools.call("Page.addScriptToEvaluateOnNewDocument", json!({"source": source}));
+        self.prepare(&signer.script());
         self.tools.signer = Some(signer);
+    }
+
+    /// Runs a script in pages that are opened later, before those of the page.
+    pub fn prepare(&mut self, script: &str) {
+        self.tools.call("Page.addScriptToEvaluateOnNewDocument", json!({"source": script}));
     }
 
     /// Opens an address and waits until it is loaded.

@@ -17,7 +17,7 @@ export function h(name, properties, ...children) {
       else element[key] = value;
     }
   }
-  element.append(...children.flat().filter((it) => it !== undefined && it !== null && it !== false));
+  element.append(...children.flat(2).filter((it) => it !== undefined && it !== null && it !== false));
   return element;
 }
 

@@ -7,6 +7,8 @@ function card(title, about, ...parts) {
   return h("section.card", h("h2", title), about && h("p.muted", about), ...parts);
 }
 
+const period = (secs) => span(secs).replace(/^1 /, "");
+
 // What is said of a key, for calls that take one.
 function keyOf(text) {
   const found = read(text);
@@ -59,9 +61,10 @@ export const peers = {
   needs: ["chappe.peers"],
   async show(body, { call }) {
     const tones = { following: "good", away: "bad" };
+    const ways = { both: "both ways", down: "from there", up: "to there" };
     const since = (secs) => (secs ? time(secs) : "never");
     const cards = (await call("chappe.peers")).map((it) => card(it.name || it.url, it.url,
-      h("p", h(`span.tag.${tones[it.stage] ?? "plain"}`, it.stage), ` ${it.direction}, as of `, time(it.noted_at)),
+      h("p", h(`span.tag.${tones[it.stage] ?? "plain"}`, it.stage), ` ${ways[it.direction] ?? it.direction}, as of `, time(it.noted_at)),
       h("dl.pairs",
         h("dt", "Came"), h("dd", `${number(it.received)}: ${number(it.stored)} stored, ${number(it.duplicate)} known, ` +
           `${number(it.refused + it.invalid)} refused`),
@@ -133,13 +136,29 @@ export const storage = {
       say("All events are being looked at.");
     });
     sections.push(card("Retention", rules.length
-      ? `All events are looked at every ${span(period_secs)}, and those go that these rules let go.`
+      ? `All events are looked at every ${period(period_secs)}, and those go that these rules let go.`
       : "There are no rules: events stay until their author deletes them or they expire.",
       rules.length ? h("ul.rules", rules.map(rule)) : null,
       h("dl.pairs", h("dt", "Last look"), h("dd", is_sweeping ? "under way" : done)), sweep));
+    if (methods.has("chappe.backups")) sections.push(await backups(call, methods));
     body.replaceChildren(...sections);
   },
 };
+
+async function backups(call, methods) {
+  const { folder, period_secs, is_on, last, failed_total } = await call("chappe.backups");
+  if (!folder) return card("Backups", "None are made: maintenance.backup_folder of the configuration names a place.");
+  const now = methods.has("chappe.backup") && button("Back up now", async () => {
+    await call("chappe.backup");
+    say("A backup is being made.");
+  });
+  return card("Backups", `One is made every ${period(period_secs)}, of what came since the one before.`,
+    h("dl.pairs", h("dt", "Folder"), h("dd", h("code", folder)),
+      h("dt", "Last"), h("dd", last ? [time(last.at), last.bytes !== null && `, ${bytes(last.bytes)}`] : "none yet",
+        is_on && ", the next is under way"),
+      failed_total > 0 && [h("dt", "Failed"), h("dd", `${number(failed_total)} times since the start; the log says why`)]),
+    now);
+}
 
 export const configuration = {
   id: "configuration",
