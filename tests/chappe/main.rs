@@ -57,6 +57,7 @@ mod observe;
 mod pages;
 mod reload;
 
+mod networks;
 mod peering;
 mod stream;
 mod sync;

@@ -18,7 +18,7 @@ const DOORS: &str = "aho_corasick: policy; arc_swap: store fanout server policy;
     crossbeam_channel: mailbox ingest;
     faster_hex: hex; flatbuffers: store; flate2: deflate cli; heed: store; http_body_util: net; hyper: net;
     hyper_util: net; imbl: store policy; indicatif: cli; libc: sys; memmap2: store; mimalloc: main; negentropy: reconcile;
-    rustls: net; rustls_native_certs: net; sd_notify: sys; secp256k1: nostr; socket2: net;
+    rusqlite: cli; rustls: net; rustls_native_certs: net; sd_notify: sys; secp256k1: nostr; socket2: net;
     tokio: net server peer cli; tokio_rustls: net; toml: config; tungstenite: net; xxhash_rust: store; zstd: cli";
 
 fn has(list: &str, word: &str) -> bool {

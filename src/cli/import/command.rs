@@ -16,11 +16,12 @@ use super::check::{Rejected, Signatures};
 use super::pipeline::{self, Options};
 use super::source::Source;
 
-/// Read events from JSON lines into the store
+/// Read events from JSON lines, or from the database of nostr-rs-relay, into the store
 ///
 /// Reads one event a line, plain or compressed (zstd and gzip are told by their content), verifies
 /// ids and signatures on all cores, and stores what the store does not have yet by the same rules
-/// as a published event. Lines written by `strfry export --fried` are read too.
+/// as a published event. Lines written by `strfry export --fried` are read too, and so is the SQLite
+/// file of nostr-rs-relay, also while that runs; docs/coming-from.md tells how to move here.
 ///
 /// A line that holds no valid event is counted and reported with its number, and the run goes on.
 /// Ctrl-C finishes what has been read and prints the count; running the import again is harmless.
@@ -50,6 +51,7 @@ Examples:
   relay import events.jsonl.zst
   relay import --reject bad.jsonl --json *.jsonl.gz
   strfry export | relay import -
+  relay import /var/lib/nostr-rs-relay/nostr.db
 
 Exit code 0 also when some lines were invalid; 1 when a file could not be read to its end.";
 

@@ -1,4 +1,4 @@
-//! `relay import`: events from JSON lines into the store.
+//! `relay import`: events from JSON lines, and from what else other relays give, into the store.
 //!
 //! ```text
 //!  source    -> lines          -> check         -> pipeline            -> summary
@@ -9,6 +9,8 @@
 //!
 //! Chunks travel in a fixed number of buffers, so that a file of any size takes the same memory.
 
+#[cfg(feature = "sqlite")]
+mod database;
 mod lines;
 mod source;
 mod summary;

@@ -1,4 +1,5 @@
-//! Opens what is imported: files and standard input, plain or compressed, told by their content.
+//! Opens what is imported: files and standard input, plain or compressed, and databases of
+//! nostr-rs-relay; all told by their content.
 
 use std::fmt;
 use std::fs::File;
@@ -53,6 +54,7 @@ impl Source {
     pub(super) fn open(&self, taken: Arc<AtomicU64>) -> io::Result<Box<dyn Read>> {
         match self {
             Self::Stdin => unpack(Counted { input: io::stdin(), taken }),
+            Self::File(path) if is_database(path)? => open_database(path, taken),
             Self::File(path) => unpack(Counted { input: File::open(path)?, taken }),
         }
     }
@@ -65,6 +67,27 @@ impl fmt::Display for Source {
             Self::File(path) => write!(formatter, "{}", path.display()),
         }
     }
+}
+
+/// Returns whether a file is an SQLite database; what is no plain file is none.
+fn is_database(path: &Path) -> io::Result<bool> {
+    if !path.metadata()?.is_file() {
+        return Ok(false);
+    }
+    Ok(peek::<16>(&mut File::open(path)?)? == DATABASE_MAGIC)
+}
+
+#[cfg(feature = "sqlite")]
+fn open_database(path: &Path, taken: Arc<AtomicU64>) -> io::Result<Box<dyn Read>> {
+    Ok(Box::new(super::database::Database::open(path, taken)?))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn open_database(_path: &Path, _taken: Arc<AtomicU64>) -> io::Result<Box<dyn Read>> {
+    let text = "this build does not read SQLite databases (feature sqlite); \
+                pipe them in: sqlite3 FILE 'SELECT content FROM event WHERE hidden IS NOT TRUE' | \
+                relay import -";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }
 
 /// Counts what is read through it.
@@ -86,6 +109,10 @@ fn unpack(mut input: impl Read + 'static) -> io::Result<Box<dyn Read>> {
     let head = peek::<4>(&mut input)?;
     let is_zstd = head == ZSTD_MAGIC || is_zstd_skippable(&head);
     let is_gzip = head.starts_with(&GZIP_MAGIC);
+    if DATABASE_MAGIC.starts_with(&head) && head.len() == 4 {
+        let text = "expected lines of JSON, found an SQLite database; name its file instead";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
     let whole = Cursor::new(head).chain(input);
     if is_zstd {
         return skip_mark(zstd::stream::read::Decoder::new(whole)?);
@@ -117,6 +144,7 @@ fn is_zstd_skippable(head: &[u8]) -> bool {
     matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18])
 }
 
+const DATABASE_MAGIC: &[u8] = b"SQLite format 3\0";
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];

@@ -7,6 +7,7 @@ mod export;
 mod import;
 mod key;
 mod maintenance;
+mod migration;
 mod store;
 
 use tempfile::TempDir;

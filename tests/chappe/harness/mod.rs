@@ -8,6 +8,7 @@ use std::time::Duration;
 
 pub(crate) mod client;
 pub(crate) mod event;
+pub(crate) mod front;
 pub(crate) mod management;
 pub(crate) mod process;
 pub(crate) mod proxy;
