@@ -10,7 +10,9 @@ use super::exit::Failure;
 use crate::config::Settings;
 use crate::config::settings::PolicySettings;
 use crate::nostr::PublicKey;
-use crate::policy::{self, ByKind, KindRange, TrustRules, Web, Words, WriteRules};
+use crate::policy::{
+    self, ByKind, KindRange, NameRules, Named, TrustRules, Web, Words, WriteRules,
+};
 use crate::server::Retention;
 
 /// Returns the rules, if the settings say anything.
@@ -21,6 +23,7 @@ pub(super) fn write_rules(settings: &Settings) -> Result<Option<Arc<WriteRules>>
     let rules = WriteRules {
         allowed_authors: has_list.then_some(allowed),
         trusted: trusted(policy),
+        named: named(policy),
         refused_authors: keys(&policy.refused_authors, policy.refused_authors_file.as_deref())?,
         allowed_kinds: (!policy.allowed_kinds.is_empty()).then(|| ranges(&policy.allowed_kinds)),
         open_kinds: ranges(&policy.open_kinds),
@@ -50,6 +53,17 @@ fn trusted(policy: &PolicySettings) -> Option<Arc<Web>> {
         keys_max: usize::try_from(policy.trust_max_keys).unwrap_or(usize::MAX),
     };
     (!rules.roots.is_empty()).then(|| Arc::new(Web::new(rules)))
+}
+
+fn named(policy: &PolicySettings) -> Option<Arc<Named>> {
+    let domains = policy.nip05_domains.iter().map(|domain| domain.to_ascii_lowercase().into());
+    let rules = NameRules {
+        domains: domains.collect(),
+        refresh_secs: policy.nip05_refresh_secs,
+        expiry_secs: policy.nip05_expiry_secs.max(policy.nip05_refresh_secs),
+        keys_max: usize::try_from(policy.nip05_max_keys).unwrap_or(usize::MAX),
+    };
+    (!rules.domains.is_empty()).then(|| Arc::new(Named::new(rules)))
 }
 
 fn keys(listed: &[String], file: Option<&Path>) -> Result<HashSet<PublicKey>, Failure> {

@@ -9,6 +9,7 @@ use super::arguments::Common;
 use super::exit::Failure;
 use super::groups;
 use super::names::own_names;
+use super::network::client_options;
 use super::open::open_or_create;
 use super::output::{grouped, say};
 use super::peering::{self, Peering};
@@ -25,8 +26,8 @@ use crate::policy::groups::CREATE_INVITE;
 use crate::policy::{Admin, Invites, MembershipRules, MembershipTerms};
 use crate::query::{QueryLimits, ReconcileLimits};
 use crate::server::{
-    About, LiveSettings, Maintenance, ManagementSettings, MembershipSettings, PageSettings,
-    PluginSettings, Server, ServerError, ServerSettings,
+    About, LiveSettings, Maintenance, ManagementSettings, MembershipSettings, NameSettings,
+    PageSettings, PluginSettings, Server, ServerError, ServerSettings,
 };
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, RestrictedKinds, SessionLimits,
@@ -141,9 +142,15 @@ pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
         retention: retention(settings),
         maintenance: maintenance(settings),
         plugin: plugin(settings),
+        names: names(settings),
         management: management(settings),
         membership: membership(settings),
     })
+}
+
+fn names(settings: &Settings) -> Option<Arc<NameSettings>> {
+    let is_wanted = !settings.policy.nip05_domains.is_empty();
+    is_wanted.then(|| Arc::new(NameSettings { client: client_options(settings) }))
 }
 
 fn management(settings: &Settings) -> ManagementSettings {

@@ -42,6 +42,14 @@ pub(super) const PROXY: Range = Range::Form {
 
 pub(super) const PUBLIC_KEYS: Range = Range::ListOf(&PUBLIC_KEY);
 
+pub(super) const DOMAINS: Range = Range::ListOf(&Range::Form {
+    described: "a domain such as example.org",
+    accepts: |text| {
+        let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+        (1..=300).contains(&text.len()) && text.bytes().all(is_letter)
+    },
+});
+
 pub(super) const ADMINS: Range = Range::ListOf(&Range::Form {
     described: "a public key, alone or with rights such as KEY=read|moderate",
     accepts: |text| text.parse::<Admin>().is_ok(),

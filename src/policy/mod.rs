@@ -9,6 +9,7 @@
 pub mod groups;
 
 mod kinds;
+mod named;
 mod trust;
 mod words;
 
@@ -46,6 +47,7 @@ pub use self::invite::{InviteId, InviteKey, InviteTerms};
 pub use self::kinds::{ByKind, KindRange, KindsError, amount, parse_by_kind, period, plain};
 pub use self::members::{Circle, Invites, Membership, MembershipRules, MembershipTerms, Roles};
 pub use self::moderation::{Moderation, Subject, SubjectError};
+pub use self::named::{NameClaim, NameRules, Named};
 pub use self::plugin::{AnswerError, PluginAnswer, PluginRequest, PluginSource, PluginVerdict};
 pub use self::quota::{Activity, BanRules, Meters, Quotas, Rates, Scope};
 pub use self::rate::{Meter, Rate, RateError, Wait};

@@ -2,11 +2,13 @@
 //!
 //! Requests to vanish are obeyed before any of this is asked (NIP-62.5).
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::kinds::{ByKind, KindRange};
 use super::moderation::Moderation;
+use super::named::Named;
 use super::trust::Web;
 use super::words::Words;
 use crate::nostr::{EventRef, Kind, Prefix, PublicKey, Reject};
@@ -18,6 +20,8 @@ pub struct WriteRules {
     pub allowed_authors: Option<HashSet<PublicKey>>,
     /// Whose events are taken beside those, because others trust them.
     pub trusted: Option<Arc<Web>>,
+    /// Whose events are taken beside those, because a domain names them (NIP-05).
+    pub named: Option<Arc<Named>>,
     /// Whose events are not taken.
     pub refused_authors: HashSet<PublicKey>,
     /// Which kinds are taken; `None` for all that are not refused.
@@ -39,7 +43,7 @@ pub struct WriteRules {
 impl WriteRules {
     /// Returns whether only some may publish.
     pub fn is_restricted(&self) -> bool {
-        self.allowed_authors.is_some() || self.trusted.is_some()
+        self.allowed_authors.is_some() || self.trusted.is_some() || self.named.is_some()
     }
 
     /// Returns whether nothing is refused by these rules.
@@ -54,8 +58,13 @@ impl WriteRules {
                 .all(ByKind::is_empty)
     }
 
-    /// Goes on with the web of other rules, if it is woven in the same way.
+    /// Goes on with the web of other rules, if it is woven in the same way; so with names.
     pub fn keep_web(&mut self, others: &WriteRules) {
+        if let (Some(named), Some(other)) = (&mut self.named, &others.named)
+            && named.rules() == other.rules()
+        {
+            *named = Arc::clone(other);
+        }
         if let (Some(web), Some(other)) = (&mut self.trusted, &others.trusted)
             && web.rules() == other.rules()
         {
@@ -85,7 +94,7 @@ impl WriteRules {
             return Err(blocked(format!("kind {} is not taken here", event.kind)));
         }
         if self.is_restricted() && !self.is_welcome(event, sender, allowances) {
-            return Err(Reject::new(Prefix::Restricted, "not everybody may publish here"));
+            return Err(Reject::new(Prefix::Restricted, self.who_may()));
         }
         self.check_size_and_age(event, now)?;
         if self.has_refused_tag(event) {
@@ -102,9 +111,22 @@ impl WriteRules {
         self.refused_authors.contains(author)
     }
 
+    /// Says who may publish.
+    #[cold]
+    fn who_may(&self) -> Cow<'static, str> {
+        let Some(named) = &self.named else { return "not everybody may publish here".into() };
+        let domains = named.rules().domains.join(", ");
+        format!(
+            "not everybody may publish here; those may whose profile (kind 0) has a nip05 address \
+             that one of these confirms: {domains}"
+        )
+        .into()
+    }
+
     fn is_allowed(&self, key: &PublicKey, allowances: Option<&Moderation>) -> bool {
         self.allowed_authors.as_ref().is_some_and(|keys| keys.contains(key))
             || self.trusted.as_ref().is_some_and(|web| web.has(key))
+            || self.named.as_ref().is_some_and(|named| named.has(key))
             || allowances.is_some_and(|it| it.allows_key(key))
     }
 
@@ -165,7 +187,7 @@ fn has(ranges: &[KindRange], kind: Kind) -> bool {
     ranges.iter().any(|range| range.has(kind))
 }
 
-fn blocked(text: impl Into<std::borrow::Cow<'static, str>>) -> Reject {
+fn blocked(text: impl Into<Cow<'static, str>>) -> Reject {
     Reject::new(Prefix::Blocked, text)
 }
 

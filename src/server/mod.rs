@@ -12,9 +12,9 @@
 //! A client's message is taken in `connection`, the way of an EVENT is `publish` and `lane`, that of a REQ
 //! is `query` and `render`, what follows live is `live`, that of NEG-OPEN `negentropy`; `work` is
 //! the pool, `core` a core's thread, `guard` what clients are held to, `gate` where events of
-//! peers enter, `plugin` the programs that
-//! judge events, `report` what the operator is told, `warden` the long chores, `caretaker`
-//! backups and checks, `run` the order of
+//! peers enter, `plugin` the programs that judge events, `report` what the operator is told,
+//! `warden` the long chores, `registrar` who asks domains for names, `caretaker` backups and
+//! checks, `run` the order of
 //! starting and stopping, `start` how each thread is put together, `signals` what the main thread
 //! waits for, `in_force` the settings that may change meanwhile, `routes` plain HTTP,
 //! `pages` what people with a browser find there.
@@ -58,6 +58,7 @@ mod keeper;
 mod management;
 mod plugin;
 mod pulse;
+mod registrar;
 mod report;
 mod trust;
 mod warden;
@@ -71,6 +72,7 @@ pub use management::socket_path;
 pub use plugin::{OnFailure, PluginSettings};
 pub use pulse::Pulse;
 pub use recall::read_members;
+pub use registrar::NameSettings;
 pub use run::Server;
 pub use settings::{
     About, Compression, LiveSettings, ManagementSettings, MembershipSettings, Naming, PageSettings,

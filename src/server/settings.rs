@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::caretaker::Maintenance;
 use super::plugin::PluginSettings;
+use super::registrar::NameSettings;
 use super::warden::Retention;
 use crate::address::{AddressRanges, ClientNaming};
 use crate::net::ListenError;
@@ -71,6 +72,8 @@ pub struct LiveSettings {
     pub maintenance: Maintenance,
     /// Which program judges events, if one does.
     pub plugin: Option<Arc<PluginSettings>>,
+    /// How domains are asked whom they name, if that matters.
+    pub names: Option<Arc<NameSettings>>,
     /// Who administers the relay.
     pub management: ManagementSettings,
     /// How one gets in, if there are members, and what that is good for.

@@ -155,7 +155,8 @@ impl Starter {
         let (leash, stop) = mailbox::mailbox(1);
         let (relay, writer) = (Arc::clone(&self.relay), self.writer.clone());
         let store = relay.store.clone();
-        let mut warden = Warden { store, relay, writer, stop, weaver: None, swept_at: None };
+        let mut warden =
+            Warden { store, relay, writer, stop, weaver: None, registrar: None, swept_at: None };
         warden.begin();
         self.spawner.spawn_leashed("warden", leash, move || warden.run())
     }

@@ -462,6 +462,7 @@ impl House {
             proxies: Proxies::default(),
             retention: Retention { rules: Arc::default(), period: Duration::from_secs(1) },
             plugin: options.plugin.clone(),
+            names: None,
             management: ManagementSettings::default(),
         };
         let relay = Arc::new(Relay {

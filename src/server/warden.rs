@@ -1,5 +1,5 @@
 //! The warden: chores that look through the whole store and may take long, on a thread of their own.
-//! It weaves the web of trust, and finds what the rules of retention say is to go; the writer buries
+//! It weaves the web of trust, sees to it that domains are asked for names, and finds what the rules of retention say is to go; the writer buries
 //! that in small batches. No snapshot is held for longer than one slice (I6).
 
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::core::Relay;
+use super::registrar::Registrar;
 use super::trust::Weaver;
 use crate::ingest::WriterHandle;
 use crate::mailbox::{Received, Receiver};
@@ -68,6 +69,7 @@ pub(super) struct Warden {
     /// Closed when the warden is to stop.
     pub(super) stop: Receiver<()>,
     pub(super) weaver: Option<Weaver>,
+    pub(super) registrar: Option<Registrar>,
     /// When all events were last looked at.
     pub(super) swept_at: Option<u64>,
 }
@@ -87,8 +89,10 @@ impl Warden {
 
     /// Does its chores until told to stop.
     pub(super) fn run(mut self) {
+        self.register();
         while self.stop.recv_timeout(LOOK_PERIOD) == Received::Nothing {
             self.weave();
+            self.register();
             let retention = self.relay.in_force.load().retention.clone();
             let now = self.relay.clock.now_secs();
             let is_due =
@@ -126,6 +130,26 @@ impl Warden {
         let weaver = self.weaver.insert(weaver);
         if let Err(error) = weaver.look(&self.store, self.relay.clock.now_secs()) {
             tracing::error!(%error, "the web of trust could not be woven");
+        }
+    }
+
+    /// Has domains asked for whom they name, where that matters.
+    fn register(&mut self) {
+        let settings = self.relay.in_force.load();
+        let rules = settings.session.event.rules.as_ref();
+        let Some(named) = rules.and_then(|rules| rules.named.as_ref()) else {
+            self.registrar = None;
+            return;
+        };
+        if self.registrar.as_ref().is_some_and(|registrar| registrar.is_of(named)) {
+            return;
+        }
+        // One at a time: the facts are the same.
+        self.registrar = None;
+        let Some(names) = &settings.names else { return };
+        match Registrar::start(named, names, &self.relay, &self.writer) {
+            Ok(registrar) => self.registrar = Some(registrar),
+            Err(error) => tracing::error!(%error, "domains cannot be asked whom they name"),
         }
     }
 

@@ -22,6 +22,7 @@ mod nip01_filters;
 mod nip01_subscriptions;
 mod nip02;
 mod nip04_17_59;
+mod nip05;
 mod nip09;
 mod nip11;
 mod nip13;

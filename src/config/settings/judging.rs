@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::forms::{
-    AGE_BY_KIND, BYTES_BY_KIND, KIND_RANGES, KINDS, PUBLIC_KEYS, TAGS, WORDS, WORK_BY_KIND,
+    AGE_BY_KIND, BYTES_BY_KIND, DOMAINS, KIND_RANGES, KINDS, PUBLIC_KEYS, TAGS, WORDS, WORK_BY_KIND,
 };
 use super::super::key::{Key, Range, Reload, Section, section};
 use super::super::value::Value;
@@ -63,6 +63,25 @@ section! {
         /// Most keys that the web of trust has; those who are nearer come first.
         #[key(unit = "keys", range = Range::Integers(1, 10_000_000), reload = Yes)]
         trust_max_keys: u64 = 500_000;
+
+        /// Domains whose people may publish: those whose profile (kind 0) has a nip05 address there
+        /// that the domain confirms, beside allowed_authors. The domain is asked over HTTPS, on the
+        /// way that [network] says, soon after a profile has come; so 0 has to be one of open_kinds.
+        /// Empty: no domain is asked.
+        #[key(unit = "", range = DOMAINS, reload = Yes, example = "[\"example.org\"]")]
+        nip05_domains: Vec<String> = Vec::new();
+
+        /// After how long a domain is asked again about somebody.
+        #[key(unit = "seconds", range = Range::Integers(10, 31_536_000), reload = Yes)]
+        nip05_refresh_secs: u64 = 86_400;
+
+        /// How long what a domain has confirmed counts if it cannot be asked again.
+        #[key(unit = "seconds", range = Range::Integers(10, 31_536_000), reload = Yes)]
+        nip05_expiry_secs: u64 = 604_800;
+
+        /// Most authors for whom domains are asked.
+        #[key(unit = "keys", range = Range::Integers(1, 10_000_000), reload = Yes)]
+        nip05_max_keys: u64 = 100_000;
 
         /// Kinds that are taken from anybody all the same, where not everybody may publish. Those
         /// of the default say where to find somebody (NIP-65, NIP-17).
