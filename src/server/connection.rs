@@ -1,6 +1,6 @@
 //! One connection of a core: who it is, what it has open, and how its messages become work.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,6 +49,10 @@ pub(super) struct Connection {
     pub(super) outbound: Outbound,
     pub(super) session: RefCell<Session>,
     pub(super) queries: RefCell<Queries>,
+    /// Events that plugins are asked about and whose fate is not known, and whether the client is
+    /// not read meanwhile.
+    pub(super) unjudged: Cell<u32>,
+    pub(super) is_held: Cell<bool>,
     /// The reconciliations whose clients are to speak.
     pub(super) reconciling: RefCell<Vec<Reconciling>>,
     /// What keeps its events in order while some are under way.
@@ -73,6 +77,8 @@ impl Connections {
             outbound,
             session: RefCell::new(session),
             queries: RefCell::default(),
+            unjudged: Cell::new(0),
+            is_held: Cell::new(false),
             reconciling: RefCell::default(),
             lane: RefCell::default(),
         });

@@ -91,6 +91,11 @@ pub(super) struct Resting {
 }
 
 impl Resting {
+    /// Returns whether a connection is one of them.
+    pub(super) fn has(&self, key: ConnectionKey) -> bool {
+        self.until.iter().any(|(_, it)| *it == key)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.until.is_empty()
     }

@@ -130,6 +130,7 @@ impl Core {
         let from = ReplyTo { core: self.number, connection: connection.key.to_number() };
         let metered = connection.metered();
         let source = self.source_of(connection);
+        let is_judged = source.is_some();
         // Few events are verified here, unless earlier ones are still on their way.
         if events.len() <= VERIFIED_INLINE_MAX && !connection.has_lane_in_use() {
             let settings = self.settings.borrow();
@@ -149,7 +150,7 @@ impl Core {
         }
         let mut stalled = self.stalled.borrow_mut();
         if stalled.is_empty() {
-            return Flow::Continue;
+            return if is_judged { self.hold(connection) } else { Flow::Continue };
         }
         self.metrics.paused_total.add(1);
         stalled.pause(connection.key);
@@ -181,6 +182,7 @@ impl Core {
         for reply in replies {
             let key = ConnectionKey::from_number(reply.to.connection);
             if let Some(connection) = connections.of(key) {
+                self.note_judged(connection);
                 self.note_outcome(connection, &reply.outcome);
                 answer(connection, &reply.id, &reply.outcome);
             }
@@ -209,10 +211,37 @@ impl Core {
             else {
                 continue;
             };
+            self.note_judged(connection);
             connection.outbound.push_text_with(|out| match &judged.refusal {
                 Some(reject) => message::write_refusal(out, &judged.id, reject),
                 None => message::write_ok(out, &judged.id, true, ""),
             });
+        }
+    }
+
+    /// Does not read on from a client that has more events with the plugins than its share.
+    fn hold(&self, connection: &Connection) -> Flow {
+        if connection.unjudged.get() <= UNJUDGED_MAX {
+            return Flow::Continue;
+        }
+        self.metrics.paused_total.add(1);
+        connection.is_held.set(true);
+        Flow::Pause
+    }
+
+    /// Notes that the fate of an event is known; reads on from its sender when few are left.
+    #[inline]
+    fn note_judged(&self, connection: &Connection) {
+        let unjudged = connection.unjudged.get();
+        if unjudged == 0 {
+            return;
+        }
+        connection.unjudged.set(unjudged - 1);
+        if unjudged <= UNJUDGED_MAX / 2 && connection.is_held.replace(false) {
+            let is_paused = self.stalled.borrow().paused.contains(&connection.key);
+            if !is_paused && !self.resting.borrow().has(connection.key) {
+                connection.outbound.resume_reading();
+            }
         }
     }
 
@@ -280,6 +309,9 @@ impl Core {
     ) {
         match work::admit(&mut self.verifier.borrow_mut(), from, event, quota) {
             Ok(event) => {
+                if onward.asking.is_some() {
+                    connection.unjudged.set(connection.unjudged.get() + 1);
+                }
                 let parcel = onward.parcel(Submission { event, reply: from });
                 // Behind an event without room nothing is handed on.
                 let is_behind = connection.lane.borrow().is_some();
@@ -307,6 +339,10 @@ impl Core {
     ) {
         let mut stalled = self.stalled.borrow_mut();
         let lane = connection.lane();
+        if source.is_some() {
+            let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
+            connection.unjudged.set(connection.unjudged.get().saturating_add(count));
+        }
         let mut rest = events.into_iter();
         while rest.len() > 0 {
             let events = rest.by_ref().take(VERIFY_CHUNK_EVENTS).collect();
@@ -359,6 +395,9 @@ fn answer(connection: &Connection, id: &EventId, outcome: &Result<Outcome, Rejec
     connection.outbound.push_text_with(|out| session::write_outcome(out, id, outcome));
 }
 
+/// Events of one connection that plugins may have to judge before it is not read: enough for them
+/// to have something to do, and few enough for those of many connections to wait side by side.
+const UNJUDGED_MAX: u32 = 64;
 /// Up to here a burst is verified on its core: asking another thread costs a third of a
 /// verification, and the client that sends one event waits for both.
 const VERIFIED_INLINE_MAX: usize = 2;

@@ -231,6 +231,29 @@ fn a_plugin_that_dies_is_started_again_and_what_it_had_is_asked_again() {
 }
 
 #[test]
+fn whoever_floods_a_slow_plugin_delays_its_own_events() {
+    let plugin = Plugin::new("sleep 0.02\nsay \"$id\" accept \"\"");
+    let relay = plugin.start(&[]);
+    let flood: Vec<Event> =
+        (0..200).map(|number| key(2).note(&number.to_string(), now())).collect();
+    let mut flooder = relay.connect();
+    for event in &flood {
+        flooder.send(&json!(["EVENT", event.json()]));
+    }
+    // It has begun, and there is far more of it than the plugin can be through with.
+    flooder.verdict(&flood[0].id).is_true("", "the first of many");
+    let mut good = relay.connect();
+    for number in 0..5 {
+        good.publish(&key(3).note(&number.to_string(), now())).is_true("", "in its turn");
+    }
+    let judged = good.ids(&[json!({ "authors": [key(2).public()], "limit": 400 })]).len();
+    assert!(judged < 120, "five events have waited for {judged} of the flood");
+    for event in &flood[1..] {
+        flooder.verdict(&event.id).is_true("", "nothing is lost");
+    }
+}
+
+#[test]
 fn a_plugin_that_hangs_costs_its_time_out_once() {
     for (on_failure, accepted) in [("reject", false), ("accept", true)] {
         let plugin = Plugin::new("[ -e \"$0.well\" ] && say \"$id\" accept");

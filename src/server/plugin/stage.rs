@@ -4,6 +4,9 @@
 //! time-out is how long its oldest unanswered request has been the oldest: a slow process that works
 //! through a pile keeps going, one that hangs or drops a request does not.
 //!
+//! Questions wait in one line for each connection, and the connections take turns; a process gets as
+//! many ahead as it works on at once. So whoever sends many events delays its own.
+//!
 //! A process that ends or hangs is started again: the first time at once, then later each time. Its
 //! oldest request is taken for the culprit; the others are asked again. Until a process that was
 //! started after a hang, or more than once, has answered something, it gets one request at a time,
@@ -19,7 +22,9 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::process::{Heard, Name, Process};
 use super::question::{Judged, Question};
-use crate::ingest::WriterHandle;
+use super::turns::{Queued, Turns};
+use super::window::Window;
+use crate::ingest::{ReplyTo, WriterHandle};
 use crate::metrics::PluginMetrics;
 use crate::nostr::{Prefix, Reject};
 use crate::policy::{PluginAnswer, PluginRequest, PluginVerdict};
@@ -72,8 +77,8 @@ pub(in crate::server) struct Stage {
     stamp: Option<Stamp>,
     slots: Vec<Slot>,
     serial: u64,
-    /// What no process has room for; its oldest first.
-    waiting: VecDeque<Asked>,
+    /// What no process has room for.
+    waiting: Turns<Asked>,
     /// What the cores are to be told, by core.
     judged: Vec<Vec<Judged>>,
     hear: mpsc::Sender<Heard>,
@@ -97,6 +102,7 @@ struct Running {
     started: Instant,
     /// The oldest first.
     asked: VecDeque<Asked>,
+    window: Window,
     /// Since when the first of them is the first.
     first_since: Instant,
 }
@@ -116,6 +122,18 @@ struct Asked {
     at: Instant,
     /// How often the process that had it first of all has ended.
     culprit: u32,
+    /// How many its process had to answer then, with this one.
+    pending: usize,
+}
+
+impl Queued for Asked {
+    fn line(&self) -> (u32, u64) {
+        match self.question.submission.reply {
+            // What peers bring has a number of its own for each event.
+            ReplyTo { core: GATE, .. } => (GATE, 0),
+            ReplyTo { core, connection } => (core, connection),
+        }
+    }
 }
 
 /// Why a process is given up.
@@ -153,7 +171,7 @@ impl Stage {
             stamp: None,
             slots: Vec::new(),
             serial: 0,
-            waiting: VecDeque::new(),
+            waiting: Turns::default(),
             hear,
             heard,
             endings: JoinSet::new(),
@@ -166,7 +184,7 @@ impl Stage {
         loop {
             self.attend(Instant::now());
             let pause = self.pause(Instant::now());
-            let is_open = self.waiting.is_empty();
+            let is_open = self.waiting.count() < WAITING_MAX;
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|is_stopping| *is_stopping) => break,
@@ -176,8 +194,9 @@ impl Stage {
                         break;
                     }
                     let at = Instant::now();
-                    let asked = |question| Asked { question, at, culprit: 0 };
-                    self.waiting.extend(arrived.drain(..).map(asked));
+                    for question in arrived.drain(..) {
+                        self.waiting.push(Asked { question, at, culprit: 0, pending: 0 });
+                    }
                 }
                 () = tokio::time::sleep(pause) => {}
             }
@@ -262,7 +281,7 @@ impl Stage {
 
     fn put_back(&mut self, asked: impl IntoIterator<Item = Asked, IntoIter: DoubleEndedIterator>) {
         for asked in asked.into_iter().rev() {
-            self.waiting.push_front(asked);
+            self.waiting.put_back(asked);
         }
     }
 
@@ -284,6 +303,7 @@ impl Stage {
                         failures,
                         started: now,
                         asked: VecDeque::new(),
+                        window: Window::new(now),
                         first_since: now,
                     })),
                     Err(error) => {
@@ -330,14 +350,14 @@ impl Stage {
 
     /// Sends out what waits, as far as there is room.
     fn dispatch(&mut self, now: Instant) {
-        while let Some(mut asked) = self.waiting.pop_front() {
+        while let Some(mut asked) = self.waiting.pop() {
             let Some(settings) = self.settings.as_deref() else {
                 self.pass_on(asked.question);
                 continue;
             };
             let Some(running) = choose(&mut self.slots, settings.pending_max) else {
                 if self.slots.iter().any(Slot::is_sound) {
-                    return self.waiting.push_front(asked);
+                    return self.waiting.put_back(asked);
                 }
                 self.give_up(asked.question);
                 continue;
@@ -353,6 +373,7 @@ impl Stage {
                 running.first_since = now;
             }
             asked.at = now;
+            asked.pending = running.asked.len() + 1;
             running.asked.push_back(asked);
             self.parts.metrics.requests_total.add(1);
         }
@@ -389,6 +410,7 @@ impl Stage {
             it.first_since = now;
         }
         it.rank = Rank::Sound;
+        it.window.note(asked.at, now, asked.pending);
         if now.duration_since(it.started) >= HEALTHY {
             it.failures = 0;
         }
@@ -461,7 +483,7 @@ impl Slot {
 impl Running {
     fn has_room(&self, pending_max: usize) -> bool {
         let max = match self.rank {
-            Rank::Sound => pending_max,
+            Rank::Sound => pending_max.min(self.window.size()),
             Rank::OnProbation => 1,
         };
         self.asked.len() < max && self.process.has_room()
@@ -497,6 +519,8 @@ fn stamp_of(command: &str) -> Option<Stamp> {
     Some(Stamp { inode: about.ino(), modified: (about.mtime(), about.mtime_nsec()) })
 }
 
+/// Questions that wait in turns; beyond them the order is that of their arrival.
+const WAITING_MAX: usize = 16_384;
 /// Questions taken at once.
 const TAKEN_MAX: usize = 256;
 /// What processes have said and the stage has not heard; they wait if it is more.
