@@ -66,7 +66,7 @@ section! {
 
         /// Domains whose people may publish: those whose profile (kind 0) has a nip05 address there
         /// that the domain confirms, beside allowed_authors. The domain is asked over HTTPS, on the
-        /// way that [network] says, soon after a profile has come; so 0 has to be one of open_kinds.
+        /// way that the section network says, soon after a profile has come; so 0 has to be one of open_kinds.
         /// Empty: no domain is asked.
         #[key(unit = "", range = DOMAINS, reload = Yes, example = "[\"example.org\"]")]
         nip05_domains: Vec<String> = Vec::new();
