@@ -6,6 +6,7 @@
 //! is.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
 use super::env::{DATA_FILE, LOCK_FILE, Store};
@@ -124,6 +125,9 @@ pub(super) fn swap_in(
     generation: Generation,
 ) -> Result<(), StoreError> {
     let io = |source| StoreError::Io { path: path.to_owned(), source };
+    for file in [generation.log(workshop), generation.places(workshop), workshop.join(DATA_FILE)] {
+        hand_over(&file, path);
+    }
     let sync = || File::open(path).and_then(|folder| folder.sync_all()).map_err(io);
     fs::rename(generation.log(workshop), generation.log(path)).map_err(io)?;
     fs::rename(generation.places(workshop), generation.places(path)).map_err(io)?;
@@ -132,6 +136,14 @@ pub(super) fn swap_in(
     sync()?;
     remove_others(path, generation)?;
     fs::remove_dir_all(workshop).map_err(io)
+}
+
+/// Gives a file to whom the folder belongs: an operator who works as root is not who serves.
+fn hand_over(file: &Path, folder: &Path) {
+    if let Ok(folder) = folder.metadata() {
+        // Whoever may not do that has made files of their own.
+        let _ = chown(file, Some(folder.uid()), Some(folder.gid()));
+    }
 }
 
 /// Removes logs that are not the store's: those before the last compaction, or of one cut off.

@@ -1,6 +1,7 @@
 //! Backups of a store that is written to, restoring them, and repairing what is damaged.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 use super::super::log::Generation;
@@ -247,6 +248,21 @@ fn a_frame_that_cannot_be_found_any_more_costs_its_own_events() {
     assert_eq!(report.events, 5, "{report:?}");
     assert_eq!(report.bytes_left_out, (tails[3] - tails[2]) as u64);
     assert_whole(&open(folder.path()));
+}
+
+#[test]
+fn what_root_builds_anew_belongs_to_whom_the_folder_belongs() {
+    let folder = tempfile::tempdir().unwrap();
+    with_history(folder.path(), 7);
+    // Only root can give anything away.
+    let _ = chown(folder.path(), Some(54_321), Some(54_321));
+    let owner = folder.path().metadata().unwrap().uid();
+    repair(folder.path(), &options(), &mut silent()).unwrap();
+    compact(folder.path(), &options(), &mut silent()).unwrap();
+    for name in ["events.3.log", "events.3.places", "data.mdb"] {
+        let file = folder.path().join(name).metadata().unwrap();
+        assert_eq!(file.uid(), owner, "{name}");
+    }
 }
 
 #[test]
