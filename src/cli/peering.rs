@@ -81,7 +81,7 @@ fn plan(client: &ClientOptions, settings: &Settings, peer: &PeerSettings) -> Res
         full_secs: (peer.full_sync_hours > 0).then_some(peer.full_sync_hours * SECS_PER_HOUR),
         terms: peer.rules,
         key: key.map(Arc::new),
-        reader: reader_of(settings, peer.private),
+        reader: reader_of(settings, peer.private)?,
         is_private: peer.private,
         client,
     })

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use clap::ValueEnum;
 
 use super::exit::Failure;
+use super::groups;
+use super::secret::own_keys;
+use super::serve::restricted;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{GroupMode, Settings};
 use crate::net::Address;
 use crate::nostr::{Event, Filter, Kind};
-use crate::peer::{Direction, Ended, Intake, IntakeThreads, Judge};
+use crate::peer::{Direction, Ended, Intake, IntakeThreads, Judge, Onlooker};
 use crate::session::{self, OwnNames, Reader, RestrictedKinds};
 use crate::store::Store;
 
@@ -52,13 +55,20 @@ pub(super) fn without_limits(filter: Filter) -> Result<Filter, Failure> {
 }
 
 /// Returns as whom the store is read for other relays.
-pub(super) fn reader_of(settings: &Settings, is_private: bool) -> Reader {
-    let restricted = settings.auth.restricted_kinds.iter().copied();
-    let kinds = restricted.filter_map(|number| u16::try_from(number).ok());
-    Reader::stranger(match is_private {
-        true => RestrictedKinds::default(),
-        false => RestrictedKinds::new(kinds),
-    })
+///
+/// # Errors
+///
+/// If the relay has groups, and its key cannot be read.
+pub(super) fn reader_of(settings: &Settings, is_private: bool) -> Result<Onlooker, Failure> {
+    if is_private {
+        return Ok(Onlooker { reader: Reader::stranger(RestrictedKinds::default()), groups: None });
+    }
+    let keys = match settings.groups.mode {
+        GroupMode::Off => None,
+        _ => own_keys(settings)?,
+    };
+    let groups = keys.as_ref().and_then(|keys| groups::rules(settings, keys));
+    Ok(Onlooker { reader: Reader::stranger(restricted(settings)), groups })
 }
 
 /// Returns what to say about an end that is none anybody wanted.

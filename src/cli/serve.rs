@@ -225,7 +225,7 @@ pub(super) fn delegation(settings: &Settings) -> Treatment {
 }
 
 /// Where there are groups, codes that admit to them are nobody else's.
-fn restricted(settings: &Settings) -> RestrictedKinds {
+pub(super) fn restricted(settings: &Settings) -> RestrictedKinds {
     let is_on = settings.groups.mode != GroupMode::Off;
     let kinds = kinds(&settings.auth.restricted_kinds);
     RestrictedKinds::new(kinds.chain(is_on.then_some(CREATE_INVITE)))

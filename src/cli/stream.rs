@@ -25,11 +25,10 @@ use crate::ingest::EntryTerms;
 use crate::net::{Address, ClientOptions};
 use crate::nostr::{Filter, Keypair};
 use crate::peer::{
-    self, Agreement, Counts, Engine, EngineOptions, Intake, Library, PeerNote, PeerOptions,
-    PeerStatus, Scope, Span, Stage, Transfer, Watcher,
+    self, Agreement, Counts, Engine, EngineOptions, Intake, Library, Onlooker, PeerNote,
+    PeerOptions, PeerStatus, Scope, Span, Stage, Transfer, Watcher,
 };
 use crate::seq::Seq;
-use crate::session::Reader;
 use crate::store::Store;
 
 /// Follow other relays live, and catch up with what was missed
@@ -105,7 +104,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
     });
     let follower = Follower {
         store,
-        reader: reader_of(settings, arguments.private),
+        reader: reader_of(settings, arguments.private)?,
         client: client_options(settings),
         filter,
         way: arguments.dir,
@@ -149,7 +148,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
 #[derive(Clone)]
 struct Follower {
     store: Store,
-    reader: Reader,
+    reader: Onlooker,
     client: ClientOptions,
     filter: Filter,
     way: Way,

@@ -310,7 +310,7 @@ impl Loader {
         };
         self.problem(
             origin,
-            format!("{path}: expected a known key, found none of this name"),
+            format!("{}: expected a known key, found none of this name", path.escape_debug()),
             Some(hint),
         );
     }
@@ -486,6 +486,11 @@ mod tests {
     #[test]
     fn every_problem_names_place_key_expectation_and_remedy() {
         let rows = [
+            (
+                "[limits]\n\"zzz\\nqqqqqqqqqqq\" = 5\n",
+                "config.toml:2: limits.zzz\\nqqqqqqqqqqq: expected a known key, found none of this name",
+                Some("`relay config example` lists every key"),
+            ),
             (
                 "[limits]\nmax_limt = 5\n",
                 "config.toml:2: limits.max_limt: expected a known key, found none of this name",

@@ -7,12 +7,14 @@ mod admit;
 mod entrance;
 mod groups;
 mod recall;
+mod sight;
 mod witness;
 mod writer;
 
 pub use self::admit::Admitted;
 pub use self::entrance::{Answers, Entrance, Entry, EntryTerms, Turned};
 pub use self::groups::GroupKeeping;
+pub use self::sight::GroupSight;
 pub use self::witness::{Witness, Witnessed};
 pub use self::writer::{
     Full, Replies, Reply, ReplyTo, Submission, WriterHandle, WriterThread, spawn,

@@ -4,17 +4,29 @@ use std::ops::ControlFlow;
 
 use super::terms::Asked;
 use crate::clock::Clock;
+use crate::ingest::GroupSight;
 use crate::nostr::{Event, EventId, EventRef, Filter, message};
+use crate::policy::groups::Rules;
 use crate::query::{Budget, Cursor, Progress, QueryLimits, ReconcileLimits, Reconciliation, Step};
 use crate::reconcile::Differences;
 use crate::seq::Seq;
 use crate::session::{self, Reader};
 use crate::store::{Store, StoreError};
 
+/// As whom the store is read for a peer.
+#[derive(Clone, Debug)]
+pub struct Onlooker {
+    /// What it may see by itself.
+    pub reader: Reader,
+    /// By what the groups of the relay are known, if they keep anything from it (NIP-29).
+    pub groups: Option<Rules>,
+}
+
 /// Reads the store as somebody who may see what this reader may.
 pub struct Library {
     store: Store,
     reader: Reader,
+    groups: Option<GroupSight>,
     clock: Clock,
     reconciliation: Option<Reconciliation>,
 }
@@ -30,8 +42,19 @@ pub struct Tail {
 
 impl Library {
     /// Returns the library of a store: nothing leaves it that the reader may not see.
-    pub fn new(store: Store, reader: Reader, clock: Clock) -> Library {
-        Library { store, reader, clock, reconciliation: None }
+    pub fn new(store: Store, onlooker: Onlooker, clock: Clock) -> Library {
+        let Onlooker { reader, groups } = onlooker;
+        let groups = groups.map(GroupSight::new);
+        Library { store, reader, groups, clock, reconciliation: None }
+    }
+
+    /// Learns what may be seen at this moment.
+    fn look(&mut self) -> Result<(), StoreError> {
+        if let Some(groups) = &mut self.groups {
+            let standing = groups.look(&self.store, self.clock.now_secs())?;
+            self.reader.follow(&standing);
+        }
+        Ok(())
     }
 
     /// Returns the newest event, whoever wrote it.
@@ -55,6 +78,9 @@ impl Library {
         answer: Option<&[u8]>,
     ) -> Result<Option<Asked>, StoreError> {
         let last = self.store.refresh()?;
+        if self.reconciliation.is_none() {
+            self.look()?;
+        }
         let now = self.clock.now_secs();
         let reader = &self.reader;
         let set = self.reconciliation.get_or_insert_with(|| {
@@ -86,7 +112,8 @@ impl Library {
     fn without_known(&self, found: &mut Differences) -> Result<(), StoreError> {
         let snapshot = self.store.snapshot()?;
         let hidden = self.reader.hidden().map_or(&[][..], |kinds| kinds);
-        if found.need.is_empty() || hidden.iter().all(|kind| snapshot.total(*kind) == 0) {
+        let has_hidden = hidden.iter().any(|kind| snapshot.total(*kind) > 0);
+        if found.need.is_empty() || !(has_hidden || self.reader.is_partial()) {
             return Ok(());
         }
         let mut failed = None;
@@ -106,11 +133,12 @@ impl Library {
     ///
     /// If the store cannot be read.
     pub fn messages(
-        &self,
+        &mut self,
         ids: &[EventId],
         mut sink: impl FnMut(EventId, Option<Vec<u8>>),
     ) -> Result<(), StoreError> {
         self.store.refresh()?;
+        self.look()?;
         let (snapshot, now) = (self.store.snapshot()?, self.clock.now_secs());
         for id in ids {
             let found = snapshot.by_id(id)?.map(|(_, event)| event);
@@ -130,8 +158,9 @@ impl Library {
     /// # Errors
     ///
     /// If the store cannot be read.
-    pub fn ids(&self, filter: &Filter) -> Result<Vec<EventId>, StoreError> {
+    pub fn ids(&mut self, filter: &Filter) -> Result<Vec<EventId>, StoreError> {
         let last = self.store.refresh()?;
+        self.look()?;
         let now = self.clock.now_secs();
         let is_visible = |event: &EventRef<'_>| session::visible(event, &self.reader, now);
         let mut cursor = Cursor::new([filter.clone()].into(), UNLIMITED, last);
@@ -167,11 +196,12 @@ impl Library {
     /// # Errors
     ///
     /// If the store cannot be read.
-    pub fn tail(&self, after: Seq, filter: &Filter) -> Result<Tail, StoreError> {
+    pub fn tail(&mut self, after: Seq, filter: &Filter) -> Result<Tail, StoreError> {
         let mut tail = Tail { found: Vec::new(), until: after };
         if self.store.refresh()? <= after {
             return Ok(tail);
         }
+        self.look()?;
         let (snapshot, now) = (self.store.snapshot()?, self.clock.now_secs());
         for item in snapshot.log(after)?.take(TAIL_MAX) {
             let (seq, event) = item?;

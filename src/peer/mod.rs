@@ -50,7 +50,7 @@ pub use self::allowance::Allowance;
 pub use self::drive::{Ended, PeerOptions, Watcher, run};
 pub use self::engine::{Engine, EngineOptions};
 pub use self::intake::{Intake, IntakeCounts, IntakeThreads, Judge};
-pub use self::library::{Library, Tail};
+pub use self::library::{Library, Onlooker, Tail};
 pub use self::roster::{Plan, Roster};
 pub use self::status::{PeerNote, PeerStatus, Scope};
 pub use self::terms::{

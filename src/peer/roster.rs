@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::drive::{self, Ended, PeerOptions, Watcher};
 use super::engine::{Engine, EngineOptions};
 use super::intake::{Intake, IntakeThreads};
-use super::library::Library;
+use super::library::{Library, Onlooker};
 use super::status::{PeerNote, PeerStatus, Scope};
 use super::terms::{Agreement, Direction, Span, Transfer};
 use crate::clock::Clock;
@@ -20,7 +20,6 @@ use crate::metrics::exposition::{Exposition, Tells};
 use crate::net::{Address, ClientOptions};
 use crate::nostr::{Filter, Keypair};
 use crate::seq::Seq;
-use crate::session::Reader;
 use crate::store::{FactChange, Store};
 
 /// What is to be done with a peer.
@@ -43,7 +42,7 @@ pub struct Plan {
     /// Who to be for the peer.
     pub key: Option<Arc<Keypair>>,
     /// As whom the own store is read for it.
-    pub reader: Reader,
+    pub reader: Onlooker,
     /// Whether private messages go, too.
     pub is_private: bool,
     /// How it is reached.

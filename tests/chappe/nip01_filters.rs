@@ -281,6 +281,9 @@ fn what_a_filter_cannot_ask_is_unsupported() {
         client.refused(&[json!({"kinds": [1], name: ["x"]})], "unsupported");
     }
     client.refused(&[json!({"kinds": [1], "foo": 1})], "unsupported");
+    // L09; NIP-50.9
+    client.refused(&[json!({"kinds": [1], "search": "purple"})], "unsupported");
+    client.count_refused(&[json!({"search": "purple"})], "unsupported");
     client.assert_quiet();
 }
 

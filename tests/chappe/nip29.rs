@@ -483,3 +483,12 @@ fn retention_keeps_the_record_and_what_the_relay_says() {
     }
     assert_eq!(client.ids(&said), before);
 }
+
+#[test]
+fn rooms_for_voice_are_not_offered_where_there_are_none() {
+    // R32; NIP-29.32
+    let town = Town::start();
+    for path in ["/.well-known/nip29/livekit", "/.well-known/nip29/livekit/g"] {
+        assert_eq!(http(town.relay.address(), "GET", path, &[]).status, 404, "{path}");
+    }
+}

@@ -92,7 +92,7 @@ pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<()
     let settings = &config.settings;
     let store = open_or_create(settings)?;
     let clock = Clock::system();
-    let mut library = Library::new(store.clone(), reader_of(settings, arguments.private), clock);
+    let mut library = Library::new(store.clone(), reader_of(settings, arguments.private)?, clock);
     let is_dry = arguments.dry_run;
     let (intake, threads) = start_intake(&store, own_names(settings), &clock)?;
     let client = client_options(settings);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Town, act, event_for, own, state_of};
 use crate::harness::client::Client;
-use crate::harness::{Event, key};
+use crate::harness::{Event, Relay, key};
 
 /// The ids that a reconciliation of a filter gives out.
 #[track_caller]
@@ -199,4 +199,30 @@ fn a_session_that_compares_everything_ends_when_something_becomes_private() {
         (it[0] == "NEG-ERR").then(|| it[2].as_str().expect("a reason").to_owned())
     });
     assert!(reason.starts_with("closed: "), "{reason}");
+}
+
+#[test]
+fn what_is_for_members_alone_is_not_given_to_other_relays() {
+    let (town, mut client) = Town::with_group(&[&["private"], &["hidden"]]);
+    client.publish(&event_for("open", &key(1), 9_007, &[])).is_true("", "another group");
+    let secret = event_for("g", &key(1), 9, &[]);
+    let public = event_for("open", &key(1), 9, &[]);
+    client.publish_all([&secret, &public]);
+    client.publish(&event_for("open", &key(1), 9_009, &[&["code", "x"]])).is_true("", "an invite");
+    let elsewhere = Relay::start();
+    let url = format!("ws://{}", elsewhere.address());
+    let file = format!("relay.secret_key_file={}/secret.key", town._folder.path().display());
+    let sync = |more: &[&str]| {
+        let settings = ["--set", "groups.mode=mixed", "--set", &file];
+        let arguments = [&["sync", &url, "--dir", "up"], more, &settings].concat();
+        town.relay.command(&arguments).code(0);
+    };
+    sync(&[]);
+    let mut other = elsewhere.connect();
+    assert!(has(other.ids(&[json!({"#h": ["open"]})]), &public));
+    assert!(other.ids(&[json!({"#h": ["g"]})]).is_empty());
+    assert!(other.ids(&[json!({"#d": ["g"]})]).is_empty());
+    assert!(other.ids(&[json!({"kinds": [9_009]})]).is_empty());
+    sync(&["--private"]);
+    assert!(has(other.ids(&[json!({"#h": ["g"]})]), &secret));
 }
