@@ -109,6 +109,28 @@ pub fn random_bytes() -> [u8; 16] {
     bytes
 }
 
+/// Makes a part of a file a hole: it takes no room on the disk and reads as zeros.
+pub fn punch_hole(file: &std::fs::File, from: u64, bytes: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        let (Ok(from), Ok(bytes)) = (from.try_into(), bytes.try_into()) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        // SAFETY: the call takes a file that is open and three numbers.
+        match unsafe { libc::fallocate(file.as_raw_fd(), mode, from, bytes) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, from, bytes);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// Has the system begin to write a part of a file to the disk, without waiting for it. It is a hint:
 /// where it cannot be given nothing is lost.
 pub fn start_writing(file: &std::fs::File, from: u64, bytes: u64) {

@@ -3,6 +3,8 @@
 //! LMDB's write lock orders those who write, in all processes. A commit adds one frame to the log
 //! and gives its LMDB transaction up unused; a merge commits that and adds no frame.
 
+use std::sync::{Arc, Weak};
+
 use heed::RwTxn;
 
 use super::env::{Durability, Store, Writing};
@@ -110,9 +112,16 @@ impl<'s> Change<'s> {
         &mut self.txn
     }
 
-    /// Has the layers published although nothing is written: what they show was never anything else.
-    pub(super) fn show(&mut self) {
+    /// Adds a record of an event that lies elsewhere in the log.
+    pub(super) fn move_record(&mut self, seq: Seq, record: &[u8]) {
+        self.frame.append(seq, record);
+    }
+
+    /// Begins a new era; returns what those hold who may still read what the old one showed.
+    pub(super) fn end_era(&mut self) -> Weak<()> {
         self.has_layers = true;
+        let old = std::mem::take(&mut self.layers.era);
+        Arc::downgrade(&old)
     }
 
     fn finish(mut self, writing: &mut Writing, finish: Finish) -> Result<Option<Tail>, StoreError> {

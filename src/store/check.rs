@@ -50,27 +50,6 @@ const EXAMPLES_MAX: usize = 20;
 ///
 /// If the store cannot be read at all; what is wrong in it goes into the report.
 pub fn check(store: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, StoreError> {
-    let mut attempts_left = ATTEMPTS_MAX;
-    loop {
-        let began = store.env().info().last_txn_id;
-        let report = check_once(store, progress)?;
-        attempts_left -= 1;
-        // A merge of another process forgets records under our eyes.
-        let is_sure = report.is_whole() || store.env().info().last_txn_id == began;
-        if is_sure || attempts_left == 0 {
-            return Ok(report);
-        }
-        store.refresh()?;
-    }
-}
-
-/// How often a store is read again that changes while it is checked.
-const ATTEMPTS_MAX: u32 = 5;
-
-fn check_once(
-    store: &Store,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<CheckReport, StoreError> {
     let snapshot = store.snapshot()?;
     let mut check = Check {
         store,

@@ -125,7 +125,9 @@ fn copy_log(old: &Store, new: &Store, progress: &mut dyn FnMut(u64)) -> Result<T
     let mut frame = Frame::default();
     frame.begin(Seq::ZERO);
     for seq in (1..=last.0).map(Seq) {
-        if let Some(record) = view.bytes(seq)? {
+        if !view.layers.is_dead(seq)
+            && let Some(record) = view.bytes(seq)?
+        {
             frame.append(seq, record);
         }
         if frame.size() >= FRAME_BYTES || seq == last && !frame.is_empty() {

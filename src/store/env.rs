@@ -52,6 +52,7 @@ pub(super) type Table = Database<'static, Bytes, Bytes>;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tables {
     pub(super) dead: Table,
+    pub(super) segments: Table,
     pub(super) meta: Database<'static, Str, Bytes>,
     pub(super) fingerprints: Table,
     pub(super) facts: Database<'static, Str, Bytes>,
@@ -92,6 +93,8 @@ struct Inner {
     generation: Generation,
     /// Shared lock on the folder for as long as the store is open; `compact` takes it alone.
     _lock: File,
+    /// Shared lock by which others know that somebody reads here.
+    reading: File,
 }
 
 impl Store {
@@ -161,6 +164,7 @@ impl Store {
                 path: path.canonicalize().map_err(io)?,
                 generation,
                 _lock: lock,
+                reading: lock_reading(path)?,
             }),
             delegation: Treatment::Ignored,
         };
@@ -186,6 +190,7 @@ impl Store {
             path: ours.path.clone(),
             generation: ours.generation,
             _lock: lock_folder(&ours.path)?,
+            reading: lock_reading(&ours.path)?,
         };
         let store = Store { inner: Arc::new(inner), delegation: Treatment::Ignored };
         store.recover()?;
@@ -252,6 +257,18 @@ impl Store {
         self.inner.durability
     }
 
+    /// Returns a proof that no other process has the store open, nor will before it is dropped.
+    pub(super) fn alone(&self) -> Option<Alone<'_>> {
+        match self.inner.reading.try_lock() {
+            Ok(()) => Some(Alone(&self.inner.reading)),
+            Err(_) => {
+                // What fails to become exclusive may be no lock at all.
+                let _ = self.inner.reading.lock_shared();
+                None
+            }
+        }
+    }
+
     /// Returns the number that this opening of the store puts into its frames.
     pub(super) fn opening(&self) -> u32 {
         self.inner.opening
@@ -305,6 +322,16 @@ impl Store {
     /// Returns a view of an open write transaction with the given layers.
     pub(super) fn view<'t>(&'t self, txn: &'t RoTxn<'t>, layers: &'t Layers) -> View<'t> {
         View::new(self, txn, layers)
+    }
+}
+
+/// Nobody else has the store open.
+pub(super) struct Alone<'s>(&'s File);
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        // Whoever opens the store waits for this.
+        let _ = self.0.lock_shared();
     }
 }
 
@@ -425,6 +452,17 @@ fn lock_folder(path: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// Opens and locks `reading.lock` in the folder, shared with others who read.
+fn lock_reading(path: &Path) -> Result<File, StoreError> {
+    let path = path.join("reading.lock");
+    let io = |source| StoreError::Io { path: path.clone(), source };
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).read(true).open(&path);
+    let file = file.map_err(io)?;
+    file.lock_shared().map_err(io)?;
+    Ok(file)
+}
+
 /// The file whose lock says who uses the store.
 pub(super) const LOCK_FILE: &str = "store.lock";
 /// LMDB's data file.
@@ -443,7 +481,12 @@ pub(super) fn open_to_read(
 
 fn open_env(path: &Path, map_bytes: u64) -> Result<Env<WithoutTls>, StoreError> {
     // The pages of a scan are rarely neighbours in the file.
-    open_env_with(path, map_bytes, EnvFlags::NO_READ_AHEAD)
+    let mut flags = EnvFlags::NO_READ_AHEAD;
+    if cfg!(test) {
+        // Tests crash processes, not machines.
+        flags |= EnvFlags::NO_SYNC;
+    }
+    open_env_with(path, map_bytes, flags)
 }
 
 fn open_env_with(
@@ -517,6 +560,7 @@ fn open_tables(env: &Env<WithoutTls>, path: &Path) -> Result<Tables, StoreError>
         }
         let opened = (
             open.create_database::<Bytes, Bytes>(txn, Some("dead"))?,
+            open.create_database::<Bytes, Bytes>(txn, Some("segments"))?,
             open.create_database::<Str, Bytes>(txn, Some("meta"))?,
             open.create_database::<Bytes, Bytes>(txn, Some("fingerprints"))?,
             open.create_database::<Str, Bytes>(txn, Some("facts"))?,
@@ -524,9 +568,9 @@ fn open_tables(env: &Env<WithoutTls>, path: &Path) -> Result<Tables, StoreError>
         );
         Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit(opened))
     })?;
-    let (dead, meta, fingerprints, facts, indexes) = opened.unwrap_commit();
+    let (dead, segments, meta, fingerprints, facts, indexes) = opened.unwrap_commit();
     let indexes = indexes.map(|table| table.expect("every index was created"));
-    Ok(Tables { dead, meta, fingerprints, facts, indexes })
+    Ok(Tables { dead, segments, meta, fingerprints, facts, indexes })
 }
 
 /// Returns whether the file has our table of meta rows.

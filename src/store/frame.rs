@@ -37,7 +37,7 @@ impl Prefix {
         Prefix { seq: Seq(word >> LENGTH_BITS), words: (word & ((1 << LENGTH_BITS) - 1)) as usize }
     }
 
-    fn bytes(self) -> [u8; WORD_BYTES] {
+    pub(super) fn bytes(self) -> [u8; WORD_BYTES] {
         (self.seq.0 << LENGTH_BITS | self.words as u64).to_le_bytes()
     }
 }
@@ -76,6 +76,11 @@ impl Frame {
     /// Returns whether there is nothing in it.
     pub(super) fn is_empty(&self) -> bool {
         self.items.is_empty() && self.buried.is_empty()
+    }
+
+    /// Returns whether its records are of older events, which are moved.
+    pub(super) fn is_moved(&self) -> bool {
+        self.items.first().is_some_and(|(seq, _)| *seq < self.first)
     }
 
     /// Returns about how many bytes it will have.

@@ -7,6 +7,7 @@ use super::env::{FORMAT, Store};
 use super::error::StoreError;
 use super::key::{Index, Range};
 use super::snapshot::Snapshot;
+use super::sweep::dead_bytes;
 
 /// A description of a store at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -35,7 +36,7 @@ pub struct StoreInfo {
     pub used_bytes: u64,
     /// Bytes of free pages and of room made ahead, which later commits fill.
     pub free_bytes: u64,
-    /// Bytes of the log that no living event has, which a compaction gives back.
+    /// Bytes of the log that were those of dead events and were not given back yet.
     pub dead_bytes: u64,
     /// Address space of the maps in bytes.
     pub map_bytes: u64,
@@ -95,7 +96,7 @@ pub struct StoreSize {
     pub used_bytes: u64,
     /// Bytes of free pages and of room made ahead, which later commits fill.
     pub free_bytes: u64,
-    /// Bytes of the log that no living event has, which a compaction gives back.
+    /// Bytes of the log that were those of dead events and were not given back yet.
     pub dead_bytes: u64,
     /// Address space of the maps in bytes.
     pub map_bytes: u64,
@@ -154,16 +155,16 @@ fn size_of(
     let environment = store.env().info();
     let allocated = (environment.last_page_number as u64 + 1) * page;
     let (log, places) = log_sizes(snapshot);
-    let files = store.log().file().len() + store.log().places().len();
+    let files = store.log().file().disk_bytes()? + store.log().places().len();
     Ok(StoreSize {
         events: snapshot.totals().fold(0, |sum, (_, count)| sum.saturating_add(count)),
         last_seq: snapshot.seq().0,
         unmerged: snapshot.unmerged(),
-        dead: snapshot.layers().dead.len() as u64,
+        dead: (snapshot.layers().dead.len() + snapshot.layers().gone.len()) as u64,
         file_bytes: store.env().real_disk_size()? + files,
-        used_bytes: tables + log + places,
+        used_bytes: tables + snapshot.layers().record_bytes,
         free_bytes: (allocated + files).saturating_sub(tables + log + places),
-        dead_bytes: (log + places).saturating_sub(snapshot.layers().record_bytes),
+        dead_bytes: dead_bytes(store, snapshot.txn())?,
         map_bytes: environment.map_size as u64 + store.log().room(),
     })
 }
@@ -181,6 +182,7 @@ fn table_sizes(store: &Store, snapshot: &Snapshot<'_>) -> Result<Vec<TableInfo>,
     };
     let mut sizes = vec![
         size("dead", tables.dead.stat(txn)?),
+        size("segments", tables.segments.stat(txn)?),
         size("meta", tables.meta.stat(txn)?),
         size("fingerprints", tables.fingerprints.stat(txn)?),
         size("facts", tables.facts.stat(txn)?),

@@ -203,11 +203,63 @@ impl Log {
         opening: u32,
         last: Seq,
     ) -> Result<Tail, StoreError> {
-        // The places first: nobody asks for them before the frame is there, and then they are.
-        self.places.note(frame.places(tail))?;
+        let is_moved = frame.is_moved();
+        if !is_moved {
+            // The places first: nobody asks for them before the frame is there, and then they are.
+            self.places.note(frame.places(tail))?;
+        }
         let (bytes, next) = frame.seal(tail, opening, last);
         self.file.write(tail.at * WORD_BYTES as u64, bytes)?;
+        if is_moved {
+            // Until the disk has them the records are where they were.
+            self.sync()?;
+            self.places.note(frame.places(tail))?;
+        }
         Ok(next)
+    }
+
+    /// Returns the word behind a record.
+    pub(super) fn end_of(&self, seq: Seq, place: u64) -> u64 {
+        let prefix = self.file.word(place * WORD_BYTES as u64).map(u64::to_le_bytes);
+        let prefix = prefix.map(Prefix::read).filter(|prefix| prefix.seq == seq);
+        place + prefix.map_or(1, |prefix| prefix.words as u64)
+    }
+
+    /// Overwrites a record and forgets its place.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be written.
+    pub(super) fn erase(&self, seq: Seq) -> Result<(), StoreError> {
+        if let Some(place) = self.places.of(seq)
+            && let Some(record) = self.record_at(place, seq)
+        {
+            let words = record.len() / WORD_BYTES + 1;
+            let mut bytes = vec![0; words * WORD_BYTES];
+            bytes[..WORD_BYTES].copy_from_slice(&Prefix { seq: Seq::ZERO, words }.bytes());
+            self.file.write(place * WORD_BYTES as u64, &bytes)?;
+        }
+        self.places.clear(seq)
+    }
+
+    /// Gives a part of the file back to the disk, and zeros are there.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub(super) fn free(&self, from: u64, to: u64) -> Result<(), StoreError> {
+        if sys::punch_hole(self.file.file(), from, to - from).is_ok() {
+            return Ok(());
+        }
+        // The file system knows no holes; what was there is erased at least.
+        let zeros = vec![0; 64 << 10];
+        let mut at = from;
+        while at < to {
+            let count = (to - at).min(zeros.len() as u64);
+            self.file.write(at, &zeros[..count as usize])?;
+            at += count;
+        }
+        Ok(())
     }
 }
 

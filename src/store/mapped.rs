@@ -4,7 +4,7 @@
 //! length first. The system keeps map and file the same thing.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +52,13 @@ impl Mapped {
     /// Returns how long the file is at least.
     pub(super) fn len(&self) -> u64 {
         self.len.load(Ordering::Relaxed)
+    }
+
+    /// Returns how much the file takes on the disk.
+    pub(super) fn disk_bytes(&self) -> Result<u64, StoreError> {
+        let io = |source| StoreError::Io { path: self.path.clone(), source };
+        let metadata = self.file.metadata().map_err(io)?;
+        Ok((metadata.blocks() * 512).min(metadata.len()))
     }
 
     /// Returns whether the file reaches up to `end`, also if another process has lengthened it.

@@ -4,10 +4,10 @@
 //! the block, weave the new entries in, leave the dead ones out, cut, write. Each step is a
 //! transaction of bounded size, so that commits go on in between. Steps are idempotent (an entry
 //! names its event, so adding or removing it twice is the same as once), so after a crash the
-//! merge simply starts over: the merge mark moves only when all entries are in place. Then the
-//! places of the dead are forgotten, in small steps too.
+//! merge simply starts over: the merge mark moves only when all entries are in place. What was
+//! taken out is left to `erase`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use heed::{PutFlags, RoTxn, RwTxn};
 
@@ -22,13 +22,14 @@ use super::error::StoreError;
 use super::frame::Tail;
 use super::key::{Entry, Index, entries_of};
 use super::overlay::{Layers, Overlay};
+use super::sweep::note_dead;
 use crate::seq::Seq;
 
 /// A merge under way.
 #[derive(Debug)]
 pub(super) struct Merge {
     frozen: Arc<Overlay>,
-    /// The events that are removed at the end.
+    /// The events that are taken out.
     dead: Vec<u64>,
     /// Their entries by index, sorted.
     removals: [Vec<Entry>; Index::ALL.len()],
@@ -36,7 +37,7 @@ pub(super) struct Merge {
     record_bytes: u64,
     last: Seq,
     tail: Tail,
-    /// Where the next step starts; beyond the indexes, the mark has moved.
+    /// Where the next step starts.
     index: usize,
     from: Entry,
 }
@@ -91,14 +92,11 @@ impl Merge {
 
     /// Does the next step.
     pub(super) fn step(&mut self, change: &mut Change<'_>) -> Result<Step, StoreError> {
-        if self.index > Index::ALL.len() {
-            return self.forget_dead(change);
-        }
         let is_ours =
             change.layers.frozen.as_ref().is_some_and(|now| Arc::ptr_eq(now, &self.frozen));
         if !is_ours {
             // Another process has merged meanwhile, and the layers were built anew.
-            return Ok(Step::Over);
+            return Ok(Step::Overtaken);
         }
         let store = change.store;
         let mut blocks_left = BLOCKS_PER_STEP;
@@ -121,8 +119,8 @@ impl Merge {
             }
         }
         self.move_mark(change)?;
-        self.index += 1;
-        Ok(Step::Moved(self.last))
+        let gone = std::mem::take(&mut self.dead).into_iter().map(Seq).collect();
+        Ok(Step::Done { merged: self.last, era: change.end_era(), gone })
     }
 
     /// Returns what is next to be added to and removed from an index. What died since the merge
@@ -150,16 +148,12 @@ impl Merge {
         let update = Update { store, frozen, base: &base, died_since: young.removed() };
         let txn = change.tables();
         update.run(txn)?;
-        // The places of those that the last merge removed are on the disk with this sync.
         store.log().sync_all()?;
-        tables.dead.clear(txn).map_err(StoreError::of_write)?;
         for seq in &self.dead {
             // From here on they are in no entry, total or sum; only their records are left.
-            tables
-                .dead
-                .put_with_flags(txn, PutFlags::APPEND, &seq.to_be_bytes(), &[])
-                .map_err(StoreError::of_write)?;
+            tables.dead.put(txn, &seq.to_be_bytes(), &[]).map_err(StoreError::of_write)?;
         }
+        note_dead(store, txn, self.dead.iter().copied().map(Seq))?;
         for (name, value) in [
             (META_MERGED, self.last.0.to_be_bytes().as_slice()),
             (META_TAIL, &tail_bytes(self.tail)),
@@ -171,30 +165,30 @@ impl Merge {
         change.layers.young = young;
         change.layers.frozen = None;
         change.layers.merged = self.last;
-        Ok(())
-    }
-
-    /// Forgets where some of the dead lie, newest first.
-    fn forget_dead(&mut self, change: &mut Change<'_>) -> Result<Step, StoreError> {
-        let left = self.dead.len().saturating_sub(RECORDS_PER_STEP);
-        for seq in self.dead.drain(left..) {
-            change.store.log().places().clear(Seq(seq))?;
-            change.layers.dead.remove(&seq);
+        for seq in &self.dead {
+            change.layers.dead.remove(seq);
+            change.layers.gone.insert(*seq);
         }
-        change.show();
-        Ok(if self.dead.is_empty() { Step::Over } else { Step::More })
+        Ok(())
     }
 }
 
 /// What a step of a merge did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Step {
     /// There is more to do.
     More,
-    /// The merge mark has moved here; there may be more to do.
-    Moved(Seq),
-    /// There is nothing more to do.
-    Over,
+    /// The merge mark has moved.
+    Done {
+        /// To here.
+        merged: Seq,
+        /// Who holds this may still read what was taken out.
+        era: Weak<()>,
+        /// What was taken out.
+        gone: Vec<Seq>,
+    },
+    /// There is nothing more to do: another process has done it.
+    Overtaken,
 }
 
 /// Freezes the young overlay; readers go on with both.
@@ -235,8 +229,6 @@ struct Window<'m> {
 /// commit that takes a page from such a row writes what is left of it: with long rows even the
 /// smallest commit would write hundreds of kilobytes.
 const BLOCKS_PER_STEP: usize = if cfg!(test) { 3 } else { 256 };
-/// Dead records that one step may forget; each is a call to the system.
-const RECORDS_PER_STEP: usize = if cfg!(test) { 5 } else { 2_048 };
 /// Entries looked at at once; more than most steps need.
 const ADDS_PER_WINDOW: usize = 32_768;
 

@@ -16,9 +16,9 @@
 //!
 //! Reading order: `key`, `block`, `sums`, `overlay`; the files: `frame`, `mapped`, `places`, `log`,
 //! `extend`, `env`, `recover`; reading: `record`, `snapshot`, `scan`, `cells`, `time_tree`; writing:
-//! `rules`, `vanish`, `fresh`, `prepared`, `guard`, `change`, `write`, `facts`, `merge`; the whole:
-//! `check`, `compact`, `info`; from the log alone: `frames`, `replay`, `repair`, `backup`,
-//! `upgrade`.
+//! `rules`, `vanish`, `fresh`, `prepared`, `guard`, `change`, `write`, `facts`, `merge`, `erase`,
+//! `sweep`; the whole: `check`, `compact`, `info`; from the log alone: `frames`, `replay`, `repair`,
+//! `backup`, `upgrade`.
 
 mod key;
 
@@ -42,6 +42,7 @@ mod cells;
 mod time_tree;
 
 mod change;
+mod erase;
 mod facts;
 mod fresh;
 mod guard;
@@ -49,6 +50,7 @@ mod merge;
 mod prepared;
 mod recover;
 mod rules;
+mod sweep;
 mod vanish;
 mod write;
 

@@ -222,6 +222,10 @@ pub(super) struct Layers {
     pub(super) frozen: Option<Arc<Overlay>>,
     /// Events that were replaced, deleted or expired but are still in the log and the indexes.
     pub(super) dead: OrdSet<u64>,
+    /// Events that a merge has taken out of the indexes but that still have a place.
+    pub(super) gone: OrdSet<u64>,
+    /// Held by everybody who may read what was to be read in this time.
+    pub(super) era: Arc<()>,
     /// Living events by kind.
     pub(super) totals: OrdMap<u16, u64>,
     /// Events up to here are in the blocks.
@@ -240,6 +244,7 @@ impl Layers {
     /// Returns whether the event at `seq` is no longer to be seen.
     pub(super) fn is_dead(&self, seq: Seq) -> bool {
         !self.dead.is_empty() && self.dead.contains(&seq.0)
+            || !self.gone.is_empty() && self.gone.contains(&seq.0)
     }
 
     /// Returns the overlays from young to old.
@@ -255,8 +260,8 @@ impl Layers {
 
     /// Returns what belongs to the blocks alone, up to the merge mark.
     pub(super) fn base(&self) -> Layers {
-        let (dead, merged) = (self.dead.clone(), self.merged);
-        Layers { dead, merged, last: merged, ..Layers::default() }
+        let (dead, gone) = (self.dead.clone(), self.gone.clone());
+        Layers { dead, gone, merged: self.merged, last: self.merged, ..Layers::default() }
     }
 
     /// Marks a living event dead and takes it and its bytes out of the totals and sums.

@@ -1,6 +1,8 @@
 //! Following the log: how a store comes to know what is behind the merge mark, when it is opened and
 //! when other processes have committed.
 
+use std::sync::Arc;
+
 use heed::RoTxn;
 
 use super::env::{
@@ -89,14 +91,11 @@ impl Store {
             last: merged,
             tail: read_tail(tables, txn)?,
             transaction: id,
+            era: Arc::clone(&self.layers().era),
             ..Layers::default()
         };
         for row in tables.dead.iter(txn)? {
-            let seq = seq_of(row?.0)?;
-            // The merge that entered it may have been cut off before it forgot the record.
-            if self.log().places().of(seq).is_some() {
-                layers.dead.insert(seq.0);
-            }
+            layers.gone.insert(seq_of(row?.0)?.0);
         }
         Ok(layers)
     }

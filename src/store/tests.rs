@@ -12,6 +12,7 @@ use crate::reconcile::{Item, Items, SortedItems};
 use crate::seq::Seq;
 
 mod backup;
+mod erase;
 mod log;
 
 fn options() -> StoreOptions {
@@ -254,8 +255,12 @@ fn same_sums(store: &Store, living: &[Event]) {
 
 #[test]
 fn a_load_agrees_with_the_model_also_beside_another_process() {
-    // The first: a batch of nothing new right after another process has merged.
-    for seed in [11_899_483_923_962_184_413].into_iter().chain((0..5).map(|_| fastrand::u64(..))) {
+    // The first: a batch of nothing new right after another process has merged; the second: a sweep
+    // over what another process has left to erase.
+    for seed in [11_899_483_923_962_184_413, 11_200_859_159_311_605_033]
+        .into_iter()
+        .chain((0..5).map(|_| fastrand::u64(..)))
+    {
         println!("seed {seed}");
         load_agrees_with_the_model(seed);
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use super::change::{Change, Finish, flush, transact};
 use super::env::Store;
+use super::erase::Erasing;
 use super::error::StoreError;
 use super::fresh::{Known, Recent, concern_blocks};
 use super::guard::{Guard, Pass, Sequel};
@@ -18,6 +19,7 @@ use super::overlay::{Collected, Layers};
 use super::prepared::{Draft, Prepared, Preparer};
 use super::record;
 use super::rules::{Decision, Outcome, decide};
+use super::sweep::Sweep;
 use crate::nostr::{EventRef, Kind, KindClass, Reject, Verified};
 use crate::seq::Seq;
 
@@ -36,6 +38,10 @@ pub struct Writer {
     /// What the batch under way has buried.
     buried: Vec<Seq>,
     merge: Option<Merge>,
+    erasing: Erasing,
+    sweep: Option<Sweep>,
+    /// Whether something died since the last sweep was thought of.
+    is_sweep_due: bool,
     pace: Pace,
     /// Whether something was committed that the disk may not have yet.
     is_unsynced: bool,
@@ -77,6 +83,9 @@ impl Writer {
             recent: Recent::default(),
             buried: Vec::new(),
             merge: None,
+            erasing: Erasing::default(),
+            sweep: None,
+            is_sweep_due: true,
             pace: Pace::Live,
             is_unsynced: false,
         }
@@ -430,26 +439,69 @@ impl Writer {
                 self.recent.freeze();
             }
         }
-        let Some(merge) = &mut self.merge else {
-            if eager && self.is_unsynced {
-                flush(&self.store)?;
-                self.is_unsynced = false;
-            }
-            return Ok(false);
-        };
-        let store = self.store.clone();
+        let Some(mut merge) = self.merge.take() else { return self.clean(eager) };
         let mut step = Step::More;
-        transact(&store, Finish::Promised, |change| {
-            self.recent.follow(&change.view())?;
+        let result = self.transact(|change| {
             step = merge.step(change)?;
             Ok(())
-        })?;
-        match step {
-            Step::More => {}
-            Step::Moved(merged) => self.recent.thaw(merged),
-            Step::Over => self.merge = None,
+        });
+        if let Err(error) = result {
+            self.merge = Some(merge);
+            return Err(error);
         }
-        Ok(step != Step::Over)
+        match step {
+            Step::More => self.merge = Some(merge),
+            Step::Overtaken => {}
+            Step::Done { merged, era, gone } => {
+                self.recent.thaw(merged);
+                self.is_sweep_due |= !gone.is_empty();
+                self.erasing.push_gone(era, gone);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Does one bounded step of what follows merges: erases, sweeps, waits for the disk.
+    fn clean(&mut self, eager: bool) -> Result<bool, StoreError> {
+        let store = self.store.clone();
+        self.erasing.begin(&store)?;
+        if self.erasing.is_due() {
+            let mut erasing = std::mem::take(&mut self.erasing);
+            let mut has_erased = false;
+            let result = self.transact(|change| {
+                has_erased = erasing.step(change)?;
+                Ok(())
+            });
+            self.erasing = erasing;
+            result?;
+            if has_erased {
+                return Ok(true);
+            }
+        }
+        if self.sweep.is_none() && self.is_sweep_due && !self.erasing.has_cleared() {
+            self.sweep = Sweep::start(&store)?;
+            // After one there may be more.
+            self.is_sweep_due = self.sweep.is_some();
+        }
+        if let Some(mut sweep) = self.sweep.take() {
+            let mut erasing = std::mem::take(&mut self.erasing);
+            let mut is_over = false;
+            let result = self.transact(|change| {
+                is_over = sweep.step(&store, &mut erasing, change)?;
+                Ok(())
+            });
+            self.erasing = erasing;
+            result?;
+            if !is_over {
+                self.sweep = Some(sweep);
+            }
+            return Ok(true);
+        }
+        if eager && self.is_unsynced {
+            flush(&self.store)?;
+            self.is_unsynced = false;
+        }
+        Ok(false)
     }
 }
 
