@@ -5,6 +5,7 @@
 //! added since. Its manifest is written last and in one step: a backup that is cut off leaves the one
 //! before.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -117,6 +118,16 @@ pub fn backup(
             let base = before.base(&manifest, &file);
             match base {
                 Some(base) if source.has(base, tail)? => source.go_to(base),
+                Some(base) => {
+                    // What the last backup ended with may have been swept since.
+                    source.go_to(begin);
+                    let Some(gap) = source.gap_around(base)? else {
+                        return Err(faulty(folder, "it is not of this store".to_owned()));
+                    };
+                    file.write_all_at(&gap.bytes(), base.at * WORD_BYTES as u64)
+                        .map_err(|error| io(&path, error))?;
+                    source.go_to(Tail { at: base.at + gap.words, chain: gap.chain });
+                }
                 _ => return Err(faulty(folder, "it is not of this store".to_owned())),
             }
         }
@@ -147,21 +158,24 @@ pub fn verify(
 ) -> Result<VerifyReport, StoreError> {
     let manifest = Manifest::need(folder)?;
     let mut verifier = Verifier::new();
-    let (mut records, mut dead) = (0, 0);
-    each_frame(folder, &manifest, |done, whole| {
+    let (mut living, mut dead) = (HashSet::new(), HashSet::new());
+    let mut records = 0;
+    each_frame(folder, &manifest, |at, whole| {
         for (_, seq, bytes) in whole.records() {
             let event = record::decode(bytes, seq)?;
             if verifier.check_id(&event).is_err() {
                 return Err(faulty(folder, format!("event {}: its id is not its hash", seq.0)));
             }
             records += 1;
+            living.insert(seq);
         }
-        dead += whole.buried().count() as u64;
-        progress(done, manifest.bytes);
+        dead.extend(whole.buried());
+        progress(at * WORD_BYTES as u64, manifest.bytes);
         Ok(())
     })?;
     let Manifest { bytes, taken_at, .. } = manifest;
-    Ok(VerifyReport { records, events: records.saturating_sub(dead), bytes, taken_at })
+    let events = living.difference(&dead).count() as u64;
+    Ok(VerifyReport { records, events, bytes, taken_at })
 }
 
 /// Makes the store of a backup anew in an empty folder.
@@ -190,11 +204,12 @@ pub fn restore(
     let generation = Generation(manifest.generation.wrapping_add(1));
     let new = Store::create(&workshop, &options, generation)?;
     let mut replay = Replay::into(&new);
-    each_frame(folder, &manifest, |done, whole| {
-        replay.add(whole)?;
-        progress(done, manifest.bytes);
+    let frames = each_frame(folder, &manifest, |at, whole| {
+        replay.note(whole, at);
+        progress(at * WORD_BYTES as u64, manifest.bytes);
         Ok(())
     })?;
+    replay.take_from(&frames)?;
     let left_out = replay.left_out;
     let events = replay.finish(&facts)?;
     if left_out > 0 {
@@ -311,11 +326,23 @@ fn copy(
     let mut buffer = Vec::new();
     let mut pending: Vec<u8> = Vec::new();
     let mut written = begin * WORD_BYTES as u64;
+    let write = |file: &File, bytes: &[u8], at: u64| {
+        file.write_all_at(bytes, at).map_err(|error| io(path, error))
+    };
     loop {
+        let before = source.tail().at * WORD_BYTES as u64;
+        if let Some(gap) = source.skip_gap()? {
+            // A hole in the copy, too.
+            write(file, &pending, written)?;
+            write(file, &gap.bytes(), before)?;
+            written = source.tail().at * WORD_BYTES as u64;
+            pending.clear();
+            continue;
+        }
         let at = source.tail();
         let is_end = at.at >= tail.at;
         if pending.len() >= WRITE_BYTES || is_end {
-            file.write_all_at(&pending, written).map_err(|error| io(path, error))?;
+            write(file, &pending, written)?;
             written += pending.len() as u64;
             pending.clear();
             progress(written, tail.at * WORD_BYTES as u64);
@@ -329,26 +356,30 @@ fn copy(
     }
 }
 
-/// Reads all frames of a backup; the work is told how many bytes are done.
+/// Reads all frames of a backup; the work is told at which word each begins. Returns the log.
 fn each_frame(
     folder: &Path,
     manifest: &Manifest,
     mut work: impl FnMut(u64, &Whole<'_>) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
+) -> Result<Frames, StoreError> {
     let end = manifest.tail().ok_or_else(|| faulty(folder, "its checksum is none".to_owned()))?;
     let mut frames = Frames::open(&Generation(manifest.generation).log(folder))?;
     let mut buffer = Vec::new();
-    while frames.tail().at < end.at {
+    loop {
+        while frames.skip_gap()?.is_some() {}
+        if frames.tail().at >= end.at {
+            break;
+        }
         let done = frames.tail().at * WORD_BYTES as u64;
         let Some(whole) = frames.next(&mut buffer)? else {
             return Err(faulty(folder, format!("its log is damaged at byte {done}")));
         };
-        work(done, &whole)?;
+        work(frames.tail().at - whole.words(), &whole)?;
     }
     if frames.tail() != end {
         return Err(faulty(folder, "its log is not the one that was copied".to_owned()));
     }
-    Ok(())
+    Ok(frames)
 }
 
 /// Returns whether a folder has any such entry.

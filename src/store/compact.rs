@@ -19,8 +19,9 @@ use super::error::StoreError;
 use super::frame::{Frame, Tail};
 use super::info::size;
 use super::key::{Entry, Index};
-use super::log::Generation;
+use super::log::{FIRST_FRAME, Generation};
 use super::replay::{lock_alone, remove_others, swap_in};
+use super::sweep::note_frames;
 use super::write::Writer;
 use crate::seq::Seq;
 
@@ -108,6 +109,7 @@ fn copy(old: &Store, new: &Store, progress: &mut dyn FnMut(u64, u64)) -> Result<
         let (name, value) = row?;
         to.facts.put(&mut txn, name, value).map_err(StoreError::of_write)?;
     }
+    note_frames(new, &mut txn, FIRST_FRAME..tail.at)?;
     txn.commit().map_err(StoreError::of_write)?;
     let mut done = last.0;
     for index in Index::ALL {

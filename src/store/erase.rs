@@ -3,7 +3,7 @@
 //! Records never change under a reader. So what a merge has taken out of everything waits here until
 //! every snapshot of this process that is older is gone, and until no other process has the store open.
 //! Then the bytes are overwritten with zeros and the event's place is forgotten; the parts of the
-//! log that were cleared by `sweep` become holes in the file. Nothing behind the merge mark is touched.
+//! log that were cleared by `sweep` become gaps and holes in the file. Nothing behind the merge mark is touched.
 
 use std::collections::VecDeque;
 use std::sync::Weak;
@@ -11,6 +11,8 @@ use std::sync::Weak;
 use super::change::Change;
 use super::env::{Store, read_tail, seq_of};
 use super::error::StoreError;
+use super::frame::Gap;
+use super::sweep::forget_segments;
 use crate::seq::Seq;
 
 /// What is to be erased, in the order in which it ceased to be read.
@@ -28,13 +30,13 @@ struct Waiting {
     cleared: Vec<Cleared>,
 }
 
-/// A segment of the log in which nothing is needed any more.
+/// Frames of the log that are not needed any more.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cleared {
-    pub(super) segment: u32,
-    /// From here to there, in bytes of the file.
-    pub(super) from: u64,
-    pub(super) to: u64,
+    /// Where they begin, in words of the log.
+    pub(super) at: u64,
+    /// What takes their place.
+    pub(super) gap: Gap,
 }
 
 impl Erasing {
@@ -90,7 +92,7 @@ impl Erasing {
             change.layers.gone.remove(&seq.0);
         }
         for cleared in &cleared {
-            store.log().free(cleared.from, cleared.to)?;
+            store.log().clear(cleared.at, cleared.gap)?;
         }
         // Without its row an event is living if it has a place.
         store.log().places().sync()?;
@@ -100,8 +102,7 @@ impl Erasing {
             tables.dead.delete(txn, &seq.0.to_be_bytes()).map_err(StoreError::of_write)?;
         }
         for cleared in &cleared {
-            let key = cleared.segment.to_be_bytes();
-            tables.segments.delete(txn, &key).map_err(StoreError::of_write)?;
+            forget_segments(store, txn, cleared)?;
         }
         if is_over {
             self.waiting.pop_front();

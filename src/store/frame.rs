@@ -4,9 +4,13 @@
 //! chained to the frame before. So whoever reads the log knows where it ends: at the first frame
 //! that is not whole, or that followed another one once.
 //!
+//! What is known of a record to its frame's checksum is a digest. A record that is erased leaves its
+//! digest, and many frames that are not needed any more leave one *gap*, which has the checksum that
+//! the next frame is chained to; so all that is left can be read and trusted from the beginning.
+//!
 //! Pure: bytes in, bytes out. The file is in `log`.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::seq::Seq;
 
@@ -138,7 +142,7 @@ impl Frame {
         header[3] = pair(opening, count(self.items.len()));
         header[4] = last.0.to_le_bytes();
         self.bytes[..HEADER_BYTES].copy_from_slice(header.as_flattened());
-        let chain = checksum(&self.bytes, tail.chain);
+        let chain = checksum(self.bytes.as_chunks().0, tail.chain);
         self.bytes[WORD_BYTES..2 * WORD_BYTES].copy_from_slice(&chain.to_le_bytes());
         (&self.bytes, Tail { at: tail.at + words as u64, chain })
     }
@@ -156,17 +160,88 @@ fn pair(a: u32, b: u32) -> [u8; WORD_BYTES] {
 }
 
 /// The checksum of a frame, its own place in the header left out.
-fn checksum(frame: &[u8], chain: u64) -> u64 {
-    xxh3_64_with_seed(&frame[2 * WORD_BYTES..], chain)
+fn checksum(frame: &[[u8; WORD_BYTES]], chain: u64) -> u64 {
+    let mut hash = Xxh3::with_seed(chain);
+    hash.update(frame[2..HEADER_WORDS].as_flattened());
+    let mut rest = &frame[HEADER_WORDS..];
+    while let Some(first) = rest.first() {
+        let prefix = Prefix::read(*first);
+        if prefix.seq == Seq::ZERO || prefix.words == 0 || prefix.words > rest.len() {
+            break;
+        }
+        let (item, later) = rest.split_at(prefix.words);
+        hash.update(first);
+        hash.update(&digest(&item[1..]).to_le_bytes());
+        rest = later;
+    }
+    hash.update(rest.as_flattened());
+    hash.digest()
 }
 
-/// Returns how many bytes a frame with this header has, if it is a header at all.
+/// What an erased record begins with; the first word of any other is an offset.
+const ERASED: [u8; WORD_BYTES] = [0xff; WORD_BYTES];
+
+/// Returns the digest of a record, which it keeps when it is erased.
+fn digest(record: &[[u8; WORD_BYTES]]) -> u64 {
+    match record {
+        [ERASED, digest, rest @ ..] if rest.iter().all(|word| *word == [0; WORD_BYTES]) => {
+            u64::from_le_bytes(*digest)
+        }
+        _ => xxh3_64(record.as_flattened()),
+    }
+}
+
+/// Returns what is left of a record when it is erased.
+pub(super) fn erased(record: &[u8]) -> Vec<u8> {
+    let (words, _) = record.as_chunks::<WORD_BYTES>();
+    let mut left = vec![[0; WORD_BYTES]; words.len()];
+    if let [first, second, ..] = left.as_mut_slice() {
+        *first = ERASED;
+        *second = digest(words).to_le_bytes();
+    }
+    left.into_flattened()
+}
+
+/// A stretch of the log that is not needed any more, where frames were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gap {
+    pub(super) words: u64,
+    /// The checksum that the frame behind it is chained to.
+    pub(super) chain: u64,
+}
+
+/// What a gap has in the place of its writer and its records.
+const GAP: [u8; WORD_BYTES] = [0xff; WORD_BYTES];
+
+impl Gap {
+    /// Returns what stands at its beginning; the rest of it is nothing.
+    pub(super) fn bytes(self) -> [u8; HEADER_BYTES] {
+        let mut header = [[0; WORD_BYTES]; HEADER_WORDS];
+        header[0] = Prefix { seq: Seq::ZERO, words: HEADER_WORDS }.bytes();
+        header[1] = self.chain.to_le_bytes();
+        header[2] = self.words.to_le_bytes();
+        header[3] = GAP;
+        header[4] = xxh3_64(header[..4].as_flattened()).to_le_bytes();
+        *header.as_flattened().first_chunk().expect("a header has its bytes")
+    }
+
+    /// Returns the gap with this header, if it is that of one.
+    pub(super) fn read(header: &[u8; HEADER_BYTES]) -> Option<Gap> {
+        let (words, _) = header.as_chunks::<WORD_BYTES>();
+        let number = |place: usize| u64::from_le_bytes(words[place]);
+        let gap = Gap { words: number(2), chain: number(1) };
+        let is_gap = gap.words >= HEADER_WORDS as u64 && gap.bytes() == *header;
+        is_gap.then_some(gap)
+    }
+}
+
+/// Returns how many bytes a frame with this header has, if it is that of a frame.
 pub(super) fn frame_bytes(header: &[u8; HEADER_BYTES]) -> Option<usize> {
     let (words, _) = header.as_chunks::<WORD_BYTES>();
     let prefix = Prefix::read(words[0]);
     let [a, b, c, d, ..] = words[2];
     let len = u32::from_le_bytes([a, b, c, d]) as usize;
-    let is_header = prefix == Prefix { seq: Seq::ZERO, words: HEADER_WORDS };
+    let is_header = prefix == Prefix { seq: Seq::ZERO, words: HEADER_WORDS } && words[3] != GAP;
     (is_header && len >= HEADER_WORDS).then_some(len * WORD_BYTES)
 }
 
@@ -185,7 +260,7 @@ impl<'f> Whole<'f> {
         }
         let (words, _) = bytes.as_chunks::<WORD_BYTES>();
         let checksum = u64::from_le_bytes(words[1]);
-        (checksum == self::checksum(bytes, chain)).then_some(Whole { words, checksum })
+        (checksum == self::checksum(words, chain)).then_some(Whole { words, checksum })
     }
 
     /// Returns what says to be a frame, whether its checksum fits or not.
@@ -220,11 +295,12 @@ impl<'f> Whole<'f> {
         Seq(u64::from_le_bytes(self.words[4])).min(Seq::MAX)
     }
 
-    /// Returns the records: where each begins, in words of the frame, its seq and its bytes.
+    /// Returns the records that were not erased: where each begins, in words of the frame, its seq
+    /// and its bytes.
     pub(super) fn records(&self) -> impl Iterator<Item = (u64, Seq, &'f [u8])> {
         let words = self.words;
         let mut at = HEADER_WORDS;
-        std::iter::from_fn(move || {
+        let items = std::iter::from_fn(move || {
             let begin = at;
             let prefix = Prefix::read(*words.get(at)?);
             let item = words.get(at..at + prefix.words)?;
@@ -232,8 +308,11 @@ impl<'f> Whole<'f> {
                 return None;
             }
             at += prefix.words;
-            Some((begin as u64, prefix.seq, item.get(1..)?.as_flattened()))
-        })
+            Some((begin as u64, prefix.seq, item.get(1..)?))
+        });
+        let is_there =
+            |(_, _, record): &(u64, Seq, &'f [[u8; WORD_BYTES]])| !record.starts_with(&[ERASED]);
+        items.filter(is_there).map(|(begin, seq, record)| (begin, seq, record.as_flattened()))
     }
 
     /// Returns the events that died.
@@ -302,6 +381,47 @@ mod tests {
         assert_eq!(frame.record(Seq(44)), None);
         let places: Vec<_> = frame.places(Tail { at: 100, chain: 0 }).collect();
         assert_eq!(places, [(Seq(42), 105), (Seq(43), 108)]);
+    }
+
+    #[test]
+    fn a_frame_whose_records_are_erased_is_whole_and_has_the_others() {
+        let tail = Tail { at: 8, chain: 77 };
+        let records: [&[u8]; 3] = [b"one that is longer", b"two that is longer", b"three, longer"];
+        let (mut bytes, next) = frame(&records, &[3], tail);
+        let places: Vec<(u64, Seq)> = Whole::new(&bytes, 77)
+            .expect("it was just made")
+            .records()
+            .map(|(at, seq, _)| (at, seq))
+            .collect();
+        for (count, (at, _)) in places.iter().enumerate() {
+            let begin = *at as usize * WORD_BYTES;
+            let words = Prefix::read(*bytes[begin..].first_chunk().expect("a word")).words;
+            let record = begin + WORD_BYTES..begin + words * WORD_BYTES;
+            let left = erased(&bytes[record.clone()]);
+            assert_eq!(erased(&left), left, "what is erased stays as it is");
+            bytes[record].copy_from_slice(&left);
+            let whole = Whole::new(&bytes, 77).expect("its checksum fits");
+            assert_eq!(whole.tail(tail), next);
+            let rest: Vec<(u64, Seq)> = whole.records().map(|(at, seq, _)| (at, seq)).collect();
+            assert_eq!(rest, places[count + 1..]);
+            assert_eq!(whole.buried().collect::<Vec<_>>(), [Seq(3)]);
+        }
+        assert!(!bytes.windows(6).any(|bytes| bytes == b"longer"));
+    }
+
+    #[test]
+    fn a_gap_is_no_frame_and_any_damage_of_it_is_noticed() {
+        let gap = Gap { words: 1 << 40, chain: 5 };
+        let header = gap.bytes();
+        assert_eq!(Gap::read(&header), Some(gap));
+        assert_eq!(frame_bytes(&header), None);
+        for bit in 0..header.len() * 8 {
+            let mut damaged = header;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Gap::read(&damaged), None, "bit {bit}");
+        }
+        let (bytes, _) = frame(&[b"record"], &[], Tail { at: 8, chain: 77 });
+        assert_eq!(Gap::read(bytes.first_chunk().expect("a header")), None);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::env::damaged;
 use super::error::StoreError;
-use super::frame::{HEADER_BYTES, Tail, WORD_BYTES, Whole, frame_bytes};
+use super::frame::{Gap, HEADER_BYTES, Prefix, Tail, WORD_BYTES, Whole, frame_bytes};
 use super::log::{FIRST_FRAME, MAGIC};
+use crate::seq::Seq;
 
 /// The frames of a file.
 #[derive(Debug)]
@@ -58,8 +59,9 @@ impl Frames {
     /// If the file cannot be read.
     pub(super) fn has(&mut self, first: Tail, second: Tail) -> Result<bool, StoreError> {
         self.go_to(first);
-        let follows = first.at < second.at && self.next(&mut Vec::new())?.is_some();
-        Ok(first == second || follows)
+        while self.skip_gap()?.is_some() {}
+        let follows = self.tail.at < second.at && self.next(&mut Vec::new())?.is_some();
+        Ok(self.tail == second || follows)
     }
 
     /// Returns how long the file is, in words.
@@ -84,6 +86,68 @@ impl Frames {
         Ok(Some(whole))
     }
 
+    /// Steps over a gap, if there is one; returns it.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(super) fn skip_gap(&mut self) -> Result<Option<Gap>, StoreError> {
+        let gap = self.gap(self.tail.at)?;
+        if let Some(gap) = gap {
+            self.tail = Tail { at: self.tail.at + gap.words, chain: gap.chain };
+        }
+        Ok(gap)
+    }
+
+    /// Returns the gap at a place, if there is one.
+    fn gap(&self, at: u64) -> Result<Option<Gap>, StoreError> {
+        let mut header = [0; HEADER_BYTES];
+        let is_there = self.read(at * WORD_BYTES as u64, &mut header)? == HEADER_BYTES;
+        Ok(if is_there { Gap::read(&header) } else { None })
+    }
+
+    /// Returns the rest of the gap that a tail lies in: what begins there was swept since.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(super) fn gap_around(&mut self, tail: Tail) -> Result<Option<Gap>, StoreError> {
+        let mut buffer = Vec::new();
+        while self.tail.at <= tail.at {
+            if let Some(gap) = self.gap(self.tail.at)? {
+                let end = self.tail.at + gap.words;
+                if self.tail.at < tail.at && tail.at + HEADER_BYTES as u64 / 8 <= end {
+                    return Ok(Some(Gap { words: end - tail.at, ..gap }));
+                }
+                self.tail = Tail { at: end, chain: gap.chain };
+            } else if self.next(&mut buffer)?.is_none() {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the record that begins at a place, if it is still there.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub(super) fn record<'b>(
+        &self,
+        seq: Seq,
+        place: u64,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Option<&'b [u8]>, StoreError> {
+        let at = place * WORD_BYTES as u64;
+        let mut word = [0; WORD_BYTES];
+        self.read(at, &mut word)?;
+        let prefix = Prefix::read(word);
+        buffer.clear();
+        buffer.resize(prefix.words.saturating_sub(1) * WORD_BYTES, 0);
+        let len = self.read(at + WORD_BYTES as u64, buffer)?;
+        Ok((prefix.seq == seq && len == buffer.len()).then_some(buffer.as_slice()))
+    }
+
     /// Looks for the next frame behind damage: one that is not whole, or does not follow the one
     /// before, and that a whole one follows. Gives it as it is. What begins at `end` or behind it is
     /// not looked for: where the log ends, frames that a crash has left behind are no part of it.
@@ -104,6 +168,7 @@ impl Frames {
             let behind = at + (buffer.len() / WORD_BYTES) as u64;
             let chain = Whole::as_it_says(buffer).tail(Tail { at, chain: 0 }).chain;
             let is_followed = behind == end
+                || self.gap(behind)?.is_some()
                 || self.fetch(behind, &mut next)? && Whole::new(&next, chain).is_some();
             if is_followed {
                 self.tail = Tail { at: behind, chain };

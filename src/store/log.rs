@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::env::damaged;
 use super::error::StoreError;
-use super::frame::{Frame, HEADER_BYTES, Prefix, Tail, WORD_BYTES, Whole, frame_bytes};
+use super::frame::{
+    Frame, Gap, HEADER_BYTES, Prefix, Tail, WORD_BYTES, Whole, erased, frame_bytes,
+};
 use super::mapped::Mapped;
 use super::places::Places;
 use crate::seq::Seq;
@@ -218,11 +220,25 @@ impl Log {
         Ok(next)
     }
 
-    /// Returns the word behind a record.
-    pub(super) fn end_of(&self, seq: Seq, place: u64) -> u64 {
-        let prefix = self.file.word(place * WORD_BYTES as u64).map(u64::to_le_bytes);
-        let prefix = prefix.map(Prefix::read).filter(|prefix| prefix.seq == seq);
-        place + prefix.map_or(1, |prefix| prefix.words as u64)
+    /// Returns what begins at a word where a frame or a gap begins: its length in words, the checksum
+    /// that what follows is chained to, and whether it is a frame.
+    pub(super) fn head(&self, at: u64) -> Option<(u64, u64, bool)> {
+        let mut header = [[0; WORD_BYTES]; HEADER_BYTES / WORD_BYTES];
+        for (word, at) in header.iter_mut().zip(at..) {
+            *word = self.file.word(at * WORD_BYTES as u64)?.to_le_bytes();
+        }
+        let header = header.as_flattened().first_chunk()?;
+        if let Some(gap) = Gap::read(header) {
+            return Some((gap.words, gap.chain, false));
+        }
+        let words = (frame_bytes(header)? / WORD_BYTES) as u64;
+        let chain = self.file.word((at + 1) * WORD_BYTES as u64)?;
+        Some((words, chain, true))
+    }
+
+    /// Returns the item at a word: whose it is, and its length in words.
+    pub(super) fn prefix(&self, at: u64) -> Option<Prefix> {
+        self.file.word(at * WORD_BYTES as u64).map(|word| Prefix::read(word.to_le_bytes()))
     }
 
     /// Overwrites a record and forgets its place.
@@ -234,30 +250,31 @@ impl Log {
         if let Some(place) = self.places.of(seq)
             && let Some(record) = self.record_at(place, seq)
         {
-            let words = record.len() / WORD_BYTES + 1;
-            let mut bytes = vec![0; words * WORD_BYTES];
-            bytes[..WORD_BYTES].copy_from_slice(&Prefix { seq: Seq::ZERO, words }.bytes());
-            self.file.write(place * WORD_BYTES as u64, &bytes)?;
+            self.file.write((place + 1) * WORD_BYTES as u64, &erased(record))?;
         }
         self.places.clear(seq)
     }
 
-    /// Gives a part of the file back to the disk, and zeros are there.
+    /// Puts a gap where frames were, and gives their part of the file back to the disk.
     ///
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub(super) fn free(&self, from: u64, to: u64) -> Result<(), StoreError> {
+    pub(super) fn clear(&self, at: u64, gap: Gap) -> Result<(), StoreError> {
+        let begin = at * WORD_BYTES as u64;
+        self.file.write(begin, &gap.bytes())?;
+        // The gap first: without it nothing behind it could be read from the log alone.
+        self.sync()?;
+        let (mut from, to) = (begin + HEADER_BYTES as u64, (at + gap.words) * WORD_BYTES as u64);
         if sys::punch_hole(self.file.file(), from, to - from).is_ok() {
             return Ok(());
         }
         // The file system knows no holes; what was there is erased at least.
         let zeros = vec![0; 64 << 10];
-        let mut at = from;
-        while at < to {
-            let count = (to - at).min(zeros.len() as u64);
-            self.file.write(at, &zeros[..count as usize])?;
-            at += count;
+        while from < to {
+            let count = (to - from).min(zeros.len() as u64);
+            self.file.write(from, &zeros[..count as usize])?;
+            from += count;
         }
         Ok(())
     }

@@ -15,14 +15,14 @@ use super::block::{Block, cut, pack};
 use super::cells::Update;
 use super::change::Change;
 use super::env::{
-    META_BYTES, META_MERGED, META_TAIL, META_TOTALS, Store, Table, damaged, tail_bytes,
+    META_BYTES, META_MERGED, META_TAIL, META_TOTALS, Store, Table, damaged, read_tail, tail_bytes,
     totals_bytes,
 };
 use super::error::StoreError;
 use super::frame::Tail;
 use super::key::{Entry, Index, entries_of};
 use super::overlay::{Layers, Overlay};
-use super::sweep::note_dead;
+use super::sweep::{note_dead, note_frames};
 use crate::seq::Seq;
 
 /// A merge under way.
@@ -154,6 +154,8 @@ impl Merge {
             tables.dead.put(txn, &seq.to_be_bytes(), &[]).map_err(StoreError::of_write)?;
         }
         note_dead(store, txn, self.dead.iter().copied().map(Seq))?;
+        let before = read_tail(tables, txn)?;
+        note_frames(store, txn, before.at..self.tail.at)?;
         for (name, value) in [
             (META_MERGED, self.last.0.to_be_bytes().as_slice()),
             (META_TAIL, &tail_bytes(self.tail)),

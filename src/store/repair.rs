@@ -66,16 +66,20 @@ pub fn repair(
     loop {
         let at = frames.tail().at;
         progress(at * 8, frames.words() * 8);
+        if frames.skip_gap()?.is_some() {
+            continue;
+        }
         if let Some(whole) = frames.next(&mut buffer)? {
-            replay.add(&whole)?;
+            replay.note(&whole, frames.tail().at - whole.words());
             continue;
         }
         // Behind the merge mark the log ends with the first frame that is not whole.
         let Some(part) = frames.salvage(tail.at, &mut buffer)? else { break };
-        replay.add(&part)?;
+        replay.note(&part, frames.tail().at - part.words());
         words_left_out += frames.tail().at - at - part.words();
     }
     words_left_out += tail.at.saturating_sub(frames.tail().at);
+    replay.take_from(&frames)?;
     let records_left_out = replay.left_out;
     let put = |(name, value)| FactChange::put(name, value);
     let events = replay.finish(&facts.into_iter().map(put).collect::<Vec<_>>())?;

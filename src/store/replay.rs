@@ -1,10 +1,12 @@
-//! Building a store from a log: the records and what died, in order, into an empty store whose
-//! indexes follow from them.
+//! Building a store from a log: what lives, in the order of commits, into an empty store whose indexes
+//! follow from it.
 //!
-//! The new log gets frames of its own. They are read like those that another process has written,
+//! A log is read twice: first for where the records lie and what died, as records move and die behind
+//! the place where they were; then for the records. The new log gets frames of its own. They are read like those that another process has written,
 //! and merged whenever enough entries have come together, so memory is bounded however long the log
 //! is.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
@@ -13,6 +15,7 @@ use super::env::{DATA_FILE, LOCK_FILE, Store};
 use super::error::StoreError;
 use super::facts::FactChange;
 use super::frame::{Frame, Whole};
+use super::frames::Frames;
 use super::log::Generation;
 use super::record;
 use super::write::Writer;
@@ -25,8 +28,13 @@ pub(super) struct Replay {
     writer: Writer,
     verifier: Verifier,
     frame: Frame,
-    /// The newest seq so far.
+    /// The newest seq that was added.
     last: Seq,
+    /// The newest seq that was ever given.
+    newest: Seq,
+    /// Where records lie; of one that was moved the later place is the right one.
+    places: Vec<(Seq, u64)>,
+    buried: HashSet<Seq>,
     /// Records that are not those of an event, and were left out.
     pub(super) left_out: u64,
 }
@@ -42,24 +50,45 @@ impl Replay {
             verifier: Verifier::new(),
             frame,
             last: Seq::ZERO,
+            newest: Seq::ZERO,
+            places: Vec::new(),
+            buried: HashSet::new(),
             left_out: 0,
         }
     }
 
-    /// Adds what a frame says.
+    /// Notes what a frame says that begins at a word of the log.
+    pub(super) fn note(&mut self, whole: &Whole<'_>, at: u64) {
+        for (place, seq, bytes) in whole.records() {
+            if self.is_event(seq, bytes) {
+                self.places.push((seq, at + place));
+            } else {
+                self.left_out += 1;
+            }
+        }
+        self.buried.extend(whole.buried());
+        self.newest = self.newest.max(whole.last());
+    }
+
+    /// Adds the records of all frames that were noted and that live.
     ///
     /// # Errors
     ///
-    /// If the store cannot be written.
-    pub(super) fn add(&mut self, whole: &Whole<'_>) -> Result<(), StoreError> {
-        for (_, seq, bytes) in whole.records() {
-            self.take(seq, bytes);
+    /// If the log cannot be read or the store cannot be written.
+    pub(super) fn take_from(&mut self, frames: &Frames) -> Result<(), StoreError> {
+        let mut places = std::mem::take(&mut self.places);
+        places.sort_by_key(|(seq, _)| *seq);
+        let mut buffer = Vec::new();
+        for (rank, (seq, place)) in places.iter().enumerate() {
+            let is_latest = places.get(rank + 1).is_none_or(|(next, _)| next != seq);
+            if is_latest
+                && !self.buried.contains(seq)
+                && let Some(bytes) = frames.record(*seq, *place, &mut buffer)?
+            {
+                self.add_record(*seq, bytes)?;
+            }
         }
-        for seq in whole.buried().filter(|seq| *seq <= self.last) {
-            self.frame.bury(seq);
-        }
-        self.last = self.last.max(whole.last());
-        if self.frame.size() >= FRAME_BYTES { self.put() } else { Ok(()) }
+        Ok(())
     }
 
     /// Adds a record.
@@ -68,28 +97,24 @@ impl Replay {
     ///
     /// If the store cannot be written.
     pub(super) fn add_record(&mut self, seq: Seq, bytes: &[u8]) -> Result<(), StoreError> {
-        self.take(seq, bytes);
-        if self.frame.size() >= FRAME_BYTES { self.put() } else { Ok(()) }
-    }
-
-    fn take(&mut self, seq: Seq, bytes: &[u8]) {
-        let is_event =
-            record::decode(bytes, seq).is_ok_and(|event| self.verifier.check_id(&event).is_ok());
-        if is_event && seq <= Seq::MAX {
+        if self.is_event(seq, bytes) {
             self.frame.append(seq, bytes);
             self.last = self.last.max(seq);
         } else {
             self.left_out += 1;
         }
+        if self.frame.size() >= FRAME_BYTES { self.put(self.last) } else { Ok(()) }
+    }
+
+    fn is_event(&mut self, seq: Seq, bytes: &[u8]) -> bool {
+        seq <= Seq::MAX
+            && record::decode(bytes, seq).is_ok_and(|event| self.verifier.check_id(&event).is_ok())
     }
 
     /// Puts what was added into the log, and what waits in memory into the indexes if it is much.
-    fn put(&mut self) -> Result<(), StoreError> {
-        if self.frame.is_empty() {
-            return Ok(());
-        }
+    fn put(&mut self, last: Seq) -> Result<(), StoreError> {
         let (store, tail) = (&self.store, self.store.layers().tail);
-        store.log().append(&mut self.frame, tail, store.opening(), self.last)?;
+        store.log().append(&mut self.frame, tail, store.opening(), last)?;
         self.frame.begin(Seq::ZERO);
         store.refresh()?;
         if store.layers().young.entries() >= ENTRIES_MAX {
@@ -104,13 +129,14 @@ impl Replay {
     ///
     /// If the store cannot be written.
     pub(super) fn finish(mut self, facts: &[FactChange]) -> Result<u64, StoreError> {
-        self.put()?;
+        let newest = self.newest.max(self.last);
+        self.put(newest)?;
         while self.writer.maintain(true)? {}
         if !facts.is_empty() {
             self.writer.change_facts(facts)?;
         }
         let store = &self.store;
-        store.log().places().lengthen(self.last)?;
+        store.log().places().lengthen(newest)?;
         store.log().sync_all()?;
         store.env().force_sync()?;
         Ok(store.snapshot()?.totals().map(|(_, count)| count).sum())

@@ -1,34 +1,64 @@
-//! Sweeping: the log is cut into segments; where most of one is dead, its living records move to the
-//! end of the log, and the segment is given back to the disk.
+//! Sweeping: where most of a stretch of the log is dead, its living records move to the end of the
+//! log, and the stretch is given back to the disk.
 //!
 //! A record keeps its seq, so nothing but its place changes. Moved records are on the disk before
-//! their places change, and these before the segment is cleared.
+//! their places change, and these before the stretch is cleared. The table of segments, a megabyte
+//! each, knows how much of each is dead and where its first frame begins; a stretch is made of whole
+//! frames.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use heed::RwTxn;
+use heed::{RoTxn, RwTxn};
 
 use super::change::Change;
-use super::env::{Store, read_tail};
+use super::env::{Store, damaged, read_tail};
 use super::erase::{Cleared, Erasing};
 use super::error::StoreError;
-use super::frame::WORD_BYTES;
-use super::log::FIRST_FRAME;
+use super::frame::{Gap, HEADER_BYTES, WORD_BYTES};
 use crate::seq::Seq;
 
 /// A sweep under way.
 #[derive(Debug)]
 pub(super) struct Sweep {
-    /// What is swept, and the last place before it that is kept.
-    segments: BTreeMap<u32, Option<(Seq, u64)>>,
-    /// For each segment which of those swept comes after it.
-    next: Vec<u32>,
-    /// The seq up to which the places were looked at.
-    looked_at: Seq,
-    /// What lies in the segments and is to be kept.
+    stretches: Vec<Cleared>,
+    /// How many of them were looked at.
+    looked_at: usize,
+    /// What lies there and is to be kept.
     records: Vec<(Seq, u64)>,
     /// What lies there and is about to be erased.
     gone: Vec<Seq>,
+}
+
+/// The row of a segment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Segment {
+    /// Words of records that are dead.
+    dead: u64,
+    /// The word at which the first frame in it begins; zero if none does.
+    first: u64,
+}
+
+impl Segment {
+    fn read(store: &Store, txn: &RoTxn<'_>, number: u32) -> Result<Segment, StoreError> {
+        let row = store.tables().segments.get(txn, &number.to_be_bytes())?;
+        row.map_or(Ok(Segment::default()), Segment::of)
+    }
+
+    fn of(row: &[u8]) -> Result<Segment, StoreError> {
+        let ([dead, first], []) = row.as_chunks::<8>() else { return Err(damaged("a segment")) };
+        Ok(Segment { dead: u64::from_be_bytes(*dead), first: u64::from_be_bytes(*first) })
+    }
+
+    fn write(self, store: &Store, txn: &mut RwTxn<'_>, number: u32) -> Result<(), StoreError> {
+        let row = [self.dead.to_be_bytes(), self.first.to_be_bytes()];
+        let table = store.tables().segments;
+        table.put(txn, &number.to_be_bytes(), row.as_flattened()).map_err(StoreError::of_write)
+    }
+}
+
+fn number_of(place: u64) -> u32 {
+    u32::try_from(place / SEGMENT_WORDS).unwrap_or(u32::MAX)
 }
 
 /// Notes how much of each segment the records of these events leave dead.
@@ -42,67 +72,95 @@ pub(super) fn note_dead(
         if let Some(place) = store.log().places().of(seq)
             && let Some(bytes) = store.log().record(seq)?
         {
-            *words.entry(segment_of(place)).or_default() += (bytes.len() / WORD_BYTES + 1) as u64;
+            *words.entry(number_of(place)).or_default() += (bytes.len() / WORD_BYTES + 1) as u64;
         }
     }
-    let table = store.tables().segments;
-    for (segment, words) in words {
-        let key = segment.to_be_bytes();
-        let before = dead_words(table.get(txn, &key)?.unwrap_or_default());
-        let row = (before + words).to_be_bytes();
-        table.put(txn, &key, &row).map_err(StoreError::of_write)?;
+    for (number, words) in words {
+        let segment = Segment::read(store, txn, number)?;
+        Segment { dead: segment.dead + words, ..segment }.write(store, txn, number)?;
+    }
+    Ok(())
+}
+
+/// Notes where frames begin in a part of the log that begins and ends with whole frames.
+pub(super) fn note_frames(
+    store: &Store,
+    txn: &mut RwTxn<'_>,
+    part: Range<u64>,
+) -> Result<(), StoreError> {
+    let mut at = part.start;
+    while at < part.end {
+        let segment = Segment::read(store, txn, number_of(at))?;
+        if segment.first == 0 {
+            Segment { first: at, ..segment }.write(store, txn, number_of(at))?;
+        }
+        // The next frame that may be the first of a segment.
+        let end = (u64::from(number_of(at)) + 1) * SEGMENT_WORDS;
+        while at < end.min(part.end) {
+            at += store.log().head(at).ok_or_else(|| damaged("the log"))?.0;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets what the segments of a stretch had that is a gap from now on.
+pub(super) fn forget_segments(
+    store: &Store,
+    txn: &mut RwTxn<'_>,
+    cleared: &Cleared,
+) -> Result<(), StoreError> {
+    let end = cleared.at + cleared.gap.words;
+    for number in number_of(cleared.at)..number_of(end) {
+        let key = number.to_be_bytes();
+        store.tables().segments.delete(txn, &key).map_err(StoreError::of_write)?;
     }
     Ok(())
 }
 
 /// Returns how many bytes of the log are those of the dead, and not given back yet.
-pub(super) fn dead_bytes(store: &Store, txn: &heed::RoTxn<'_>) -> Result<u64, StoreError> {
+pub(super) fn dead_bytes(store: &Store, txn: &RoTxn<'_>) -> Result<u64, StoreError> {
     let mut words = 0;
     for row in store.tables().segments.iter(txn)? {
-        words += dead_words(row?.1);
+        words += Segment::of(row?.1)?.dead;
     }
     Ok(words * WORD_BYTES as u64)
 }
 
-fn dead_words(row: &[u8]) -> u64 {
-    row.try_into().map_or(0, u64::from_be_bytes)
-}
-
-fn segment_of(place: u64) -> u32 {
-    u32::try_from(place / SEGMENT_WORDS).unwrap_or(u32::MAX)
-}
-
 impl Sweep {
-    /// Chooses what to sweep, if enough is dead.
+    /// Chooses what to sweep, if enough is dead anywhere.
     pub(super) fn start(store: &Store) -> Result<Option<Sweep>, StoreError> {
         let txn = store.env().read_txn()?;
         // What lies behind the mark is needed as it is, to open the store.
-        let end = segment_of(read_tail(store.tables(), &txn)?.at);
-        let mut segments = BTreeMap::new();
+        let mark = read_tail(store.tables(), &txn)?.at;
+        let mut stretches: Vec<Cleared> = Vec::new();
+        let (mut behind, mut words) = (0, 0);
         for row in store.tables().segments.iter(&txn)? {
             let (key, value) = row?;
-            let segment = key.try_into().map_or(u32::MAX, u32::from_be_bytes);
-            let is_worth = dead_words(value) * 100 >= SEGMENT_WORDS * DEAD_PERCENT_MIN;
-            if segment < end && is_worth && segments.len() < SEGMENTS_MAX {
-                segments.insert(segment, None);
+            let segment = Segment::of(value)?;
+            let number = key.try_into().map_or(u32::MAX, u32::from_be_bytes);
+            let end = (u64::from(number) + 1) * SEGMENT_WORDS;
+            let is_worth = segment.dead * 100 >= SEGMENT_WORDS * DEAD_PERCENT_MIN;
+            if !is_worth || segment.first < behind.max(1) || end >= mark {
+                continue;
+            }
+            let Some(stretch) = stretch(store, segment.first, end) else { continue };
+            behind = stretch.at + stretch.gap.words;
+            // A long frame takes several segments with it.
+            let mut dead = 0;
+            for number in number_of(stretch.at)..number_of(behind) {
+                dead += Segment::read(store, &txn, number)?.dead;
+            }
+            if behind <= mark && dead * 100 >= stretch.gap.words * DEAD_PERCENT_MIN / 2 {
+                words += stretch.gap.words;
+                stretches.push(stretch);
+            }
+            if words >= WORDS_MAX {
+                break;
             }
         }
-        // To look at all places is paid for by several segments.
-        let looked_at_bytes = store.last_seq().0 * WORD_BYTES as u64;
-        let swept_bytes = segments.len() as u64 * SEGMENT_WORDS * WORD_BYTES as u64;
-        if segments.is_empty() || swept_bytes < looked_at_bytes {
-            return Ok(None);
-        }
-        let next = (0..end)
-            .map(|segment| segments.range(segment + 1..).next().map_or(u32::MAX, |(next, _)| *next))
-            .collect();
-        Ok(Some(Sweep {
-            segments,
-            next,
-            looked_at: Seq::ZERO,
-            records: Vec::new(),
-            gone: Vec::new(),
-        }))
+        let (records, gone) = (Vec::new(), Vec::new());
+        let sweep = Sweep { stretches, looked_at: 0, records, gone };
+        Ok((!sweep.stretches.is_empty()).then_some(sweep))
     }
 
     /// Does the next step; returns whether that was the last.
@@ -112,8 +170,10 @@ impl Sweep {
         erasing: &mut Erasing,
         change: &mut Change<'_>,
     ) -> Result<bool, StoreError> {
-        if self.looked_at < store.last_seq() {
-            self.look(store);
+        if let Some(stretch) = self.stretches.get(self.looked_at) {
+            let stretch = *stretch;
+            self.looked_at += 1;
+            self.look(store, change, stretch);
             return Ok(false);
         }
         if !self.records.is_empty() {
@@ -121,41 +181,36 @@ impl Sweep {
             return Ok(false);
         }
         store.log().places().sync()?;
-        let cleared = self.segments.iter().filter_map(|(segment, kept)| {
-            let begin = u64::from(*segment) * SEGMENT_WORDS;
-            let end = begin + SEGMENT_WORDS;
-            let kept = kept.map_or(FIRST_FRAME, |(seq, place)| store.log().end_of(seq, place));
-            let from = kept.max(begin);
-            let bytes = |words: u64| words * WORD_BYTES as u64;
-            (from < end).then(|| Cleared { segment: *segment, from: bytes(from), to: bytes(end) })
-        });
-        let gone = std::mem::take(&mut self.gone);
-        erasing.push_cleared(change.end_era(), gone, cleared.collect());
+        let (gone, cleared) = (std::mem::take(&mut self.gone), std::mem::take(&mut self.stretches));
+        erasing.push_cleared(change.end_era(), gone, cleared);
         Ok(true)
     }
 
-    /// Looks where some of the records lie.
-    fn look(&mut self, store: &Store) {
-        let layers = store.layers();
-        let last = Seq(layers.last.0.min(self.looked_at.0 + PLACES_PER_STEP));
-        for seq in (self.looked_at.0 + 1..=last.0).map(Seq) {
-            let Some(place) = store.log().places().of(seq) else { continue };
-            let segment = segment_of(place);
-            if self.segments.contains_key(&segment) {
-                if layers.gone.contains(&seq.0) {
-                    // It is erased where it lies, before the segment is cleared.
-                    self.gone.push(seq);
-                } else {
-                    self.records.push((seq, place));
+    /// Looks what lies in a stretch.
+    fn look(&mut self, store: &Store, change: &Change<'_>, stretch: Cleared) {
+        let log = store.log();
+        let mut at = stretch.at;
+        let end = stretch.at + stretch.gap.words;
+        while at < end {
+            let Some((words, _, is_frame)) = log.head(at) else { return };
+            let mut item = at + (HEADER_BYTES / WORD_BYTES) as u64;
+            at += words;
+            while is_frame && item < at {
+                let Some(prefix) = log.prefix(item) else { break };
+                if prefix.seq == Seq::ZERO || prefix.words == 0 {
+                    break;
                 }
-            } else if let Some(next) = self.next.get(segment as usize)
-                && let Some(kept) = self.segments.get_mut(next)
-                && kept.is_none_or(|(_, before)| before < place)
-            {
-                *kept = Some((seq, place));
+                if log.places().of(prefix.seq) == Some(item) {
+                    if change.layers.gone.contains(&prefix.seq.0) {
+                        // It is erased where it lies, before the stretch is cleared.
+                        self.gone.push(prefix.seq);
+                    } else {
+                        self.records.push((prefix.seq, item));
+                    }
+                }
+                item += prefix.words as u64;
             }
         }
-        self.looked_at = last;
     }
 
     /// Moves some of the records.
@@ -163,7 +218,7 @@ impl Sweep {
         let mut bytes = 0;
         while bytes < BYTES_PER_STEP {
             let Some((seq, place)) = self.records.pop() else { break };
-            // It may have died since.
+            // It may have been erased since.
             if change.store.log().places().of(seq) == Some(place)
                 && let Some(record) = change.store.log().record(seq)?
             {
@@ -175,13 +230,21 @@ impl Sweep {
     }
 }
 
+/// Returns the frames from one on to the first that begins at `end` or behind it.
+fn stretch(store: &Store, first: u64, end: u64) -> Option<Cleared> {
+    let (mut at, mut chain) = (first, 0);
+    while at < end {
+        let (words, next, _) = store.log().head(at)?;
+        (at, chain) = (at + words, next);
+    }
+    (at > first).then_some(Cleared { at: first, gap: Gap { words: at - first, chain } })
+}
+
 /// Words of a segment: a megabyte.
 const SEGMENT_WORDS: u64 = if cfg!(test) { 256 } else { 1 << 17 };
 /// How much of a segment must be dead.
 const DEAD_PERCENT_MIN: u64 = 50;
-/// Segments swept at once; bounds the memory for what lies in them.
-const SEGMENTS_MAX: usize = 256;
-/// Places looked at in one step: some milliseconds.
-const PLACES_PER_STEP: u64 = if cfg!(test) { 50 } else { 500_000 };
+/// Words swept at once; bounds the memory for what lies there.
+const WORDS_MAX: u64 = 32 << 17;
 /// Bytes moved in one step.
 const BYTES_PER_STEP: usize = 512 << 10;

@@ -6,7 +6,7 @@ use super::{
     CheckReport, Durability, Outcome, Prepared, Preparer, Store, StoreError, StoreOptions, Writer,
     check,
 };
-use super::{Extra, KINDS_SET_ASIDE, TimeTree, TreeError, compact, info};
+use super::{Extra, KINDS_SET_ASIDE, TimeTree, TreeError, compact, info, repair};
 use crate::nostr::{Event, EventId, Kind, KindClass, PublicKey, Signature, Verified, Verifier};
 use crate::reconcile::{Item, Items, SortedItems};
 use crate::seq::Seq;
@@ -140,7 +140,7 @@ fn random_event(random: &mut fastrand::Rng, known: &[EventId]) -> Verified {
 
 #[test]
 fn a_store_agrees_with_the_model_whatever_is_merged_reopened_or_compacted() {
-    for round in 0..12 {
+    for round in 0..8 {
         let seed = fastrand::u64(..);
         println!("round {round}, seed {seed}");
         agrees_with_the_model(seed);
@@ -154,6 +154,7 @@ fn agrees_with_the_model(seed: u64) {
     let mut writer = Writer::new(store.clone());
     let mut model = Model::default();
     let mut known = Vec::new();
+    let copy = tempfile::tempdir().unwrap();
     for _ in 0..40 {
         let batch: Vec<Verified> = (0..random.usize(1..20))
             .map(|_| {
@@ -184,6 +185,20 @@ fn agrees_with_the_model(seed: u64) {
                 compact(folder.path(), &options(), &mut |_, _| {}).unwrap();
                 store = open(folder.path());
                 writer = Writer::new(store.clone());
+            }
+            7 => {
+                drop((writer, store));
+                repair(folder.path(), &options(), &mut |_, _| {}).unwrap();
+                store = open(folder.path());
+                writer = Writer::new(store.clone());
+            }
+            8 => {
+                super::backup(&store, copy.path(), 1, &mut |_, _| {}).unwrap();
+                let living = super::verify(copy.path(), &mut |_, _| {}).unwrap().events;
+                assert_eq!(living, model.living.len() as u64);
+                let restored = tempfile::tempdir().unwrap();
+                super::restore(copy.path(), restored.path(), &options(), &mut |_, _| {}).unwrap();
+                same(&open(restored.path()), &model);
             }
             _ => {}
         }
