@@ -14,14 +14,16 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::check::check;
-use super::env::{FORMAT, LOCK_FILE, Store, StoreOptions, damaged};
+use super::env::{FORMAT, Store, StoreOptions, damaged};
 use super::error::StoreError;
 use super::facts::FactChange;
 use super::frame::{Tail, WORD_BYTES, Whole};
 use super::frames::Frames;
+use super::lock::LOCK_FILE;
+use super::lock::lock_alone;
 use super::log::{FILE_MODE, FIRST_FRAME, Generation};
 use super::record;
-use super::replay::{Replay, lock_alone, remove_others, swap_in};
+use super::replay::{Replay, remove_others, swap_in};
 use super::snapshot::Snapshot;
 use crate::hex;
 use crate::nostr::Verifier;

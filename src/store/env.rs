@@ -2,7 +2,7 @@
 //!
 //! Layout, byte by byte: schema/FORMAT.md.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -15,12 +15,13 @@ use super::error::StoreError;
 use super::extend::Extension;
 use super::frame::{Frame, Tail};
 use super::key::{Index, Salt};
-use super::log::{Generation, Log, Room};
+use super::lock::{Alone, lock_folder, lock_reading};
+use super::log::{Generation, Log};
 use super::overlay::Layers;
+use super::rooms::Rooms;
 use super::snapshot::{Snapshot, View};
 use crate::nostr::delegation::Treatment;
 use crate::seq::Seq;
-use crate::sys;
 
 /// The version of the layout that this program reads and writes (schema/FORMAT.md, "Versions").
 pub const FORMAT: u32 = 3;
@@ -259,14 +260,7 @@ impl Store {
 
     /// Returns a proof that no other process has the store open, nor will before it is dropped.
     pub(super) fn alone(&self) -> Option<Alone<'_>> {
-        match self.inner.reading.try_lock() {
-            Ok(()) => Some(Alone(&self.inner.reading)),
-            Err(_) => {
-                // What fails to become exclusive may be no lock at all.
-                let _ = self.inner.reading.lock_shared();
-                None
-            }
-        }
+        Alone::try_be(&self.inner.reading)
     }
 
     /// Returns the number that this opening of the store puts into its frames.
@@ -322,16 +316,6 @@ impl Store {
     /// Returns a view of an open write transaction with the given layers.
     pub(super) fn view<'t>(&'t self, txn: &'t RoTxn<'t>, layers: &'t Layers) -> View<'t> {
         View::new(self, txn, layers)
-    }
-}
-
-/// Nobody else has the store open.
-pub(super) struct Alone<'s>(&'s File);
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        // Whoever opens the store waits for this.
-        let _ = self.0.lock_shared();
     }
 }
 
@@ -434,37 +418,6 @@ pub(super) fn read_tables(path: &Path, options: &StoreOptions) -> Result<Told, S
     Ok(Told { salt, generation, tail: read_tail(&tables, &txn)?, facts })
 }
 
-/// Opens and locks `store.lock` in the folder, shared with other users of the store.
-fn lock_folder(path: &Path) -> Result<File, StoreError> {
-    let io = |source| StoreError::Io { path: path.to_owned(), source };
-    fs::create_dir_all(path).map_err(io)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .read(true)
-        .open(path.join(LOCK_FILE))
-        .map_err(io)?;
-    match file.try_lock_shared() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Busy { path: path.to_owned() }),
-        Err(fs::TryLockError::Error(source)) => Err(io(source)),
-    }
-}
-
-/// Opens and locks `reading.lock` in the folder, shared with others who read.
-fn lock_reading(path: &Path) -> Result<File, StoreError> {
-    let path = path.join("reading.lock");
-    let io = |source| StoreError::Io { path: path.clone(), source };
-    let mut options = File::options();
-    let file = options.create(true).truncate(false).write(true).read(true).open(&path);
-    let file = file.map_err(io)?;
-    file.lock_shared().map_err(io)?;
-    Ok(file)
-}
-
-/// The file whose lock says who uses the store.
-pub(super) const LOCK_FILE: &str = "store.lock";
 /// LMDB's data file.
 pub(super) const DATA_FILE: &str = "data.mdb";
 
@@ -503,49 +456,6 @@ fn open_env_with(
     // environments of one process are refused by heed itself.
     Ok(unsafe { open.flags(flags).open(path) }?)
 }
-
-/// How the address space is divided.
-#[derive(Debug, Clone, Copy)]
-struct Rooms {
-    tables: u64,
-    log: Room,
-}
-
-impl Rooms {
-    fn of(options: &StoreOptions) -> Rooms {
-        Rooms::of_bytes(options.map_bytes.unwrap_or_else(map_bytes_possible))
-    }
-
-    /// A record takes some three times as much as its entries, or more, and its place at most a
-    /// twentieth.
-    fn of_bytes(bytes: u64) -> Rooms {
-        let part = bytes.max(MAP_BYTES_MIN) / 16;
-        Rooms { tables: part * 5, log: Room { log: part * 10, places: part } }
-    }
-}
-
-/// Returns how much address space the map may take: where there is little, half of it is left to
-/// everything else.
-fn map_bytes_possible() -> u64 {
-    let mut bytes = MAP_BYTES_MAX;
-    if sys::has_address_space(bytes) {
-        return bytes;
-    }
-    while bytes > MAP_BYTES_MIN && !sys::has_address_space(bytes) {
-        bytes /= 2;
-    }
-    let bytes = (bytes / 2).max(MAP_BYTES_MIN);
-    tracing::warn!(
-        map_bytes = bytes,
-        "address space is limited, so the store can hold no more than that; raise the limit \
-         (ulimit -v), or set store.map_bytes"
-    );
-    bytes
-}
-
-/// Address space asked for first; nothing of it is used before there is data.
-const MAP_BYTES_MAX: u64 = 1 << 40;
-const MAP_BYTES_MIN: u64 = 64 << 20;
 
 fn open_tables(env: &Env<WithoutTls>, path: &Path) -> Result<Tables, StoreError> {
     if env.unnamed_database_stat().entries > 0 && !has_meta(env)? {

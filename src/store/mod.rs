@@ -15,7 +15,7 @@
 //! `schema/FORMAT.md`.
 //!
 //! Reading order: `key`, `block`, `sums`, `overlay`; the files: `frame`, `mapped`, `places`, `log`,
-//! `extend`, `env`, `recover`; reading: `record`, `snapshot`, `scan`, `cells`, `time_tree`; writing:
+//! `extend`, `lock`, `rooms`, `env`, `recover`; reading: `record`, `snapshot`, `scan`, `cells`, `time_tree`; writing:
 //! `rules`, `vanish`, `fresh`, `prepared`, `guard`, `change`, `write`, `facts`, `merge`, `erase`,
 //! `sweep`; the whole: `check`, `compact`, `info`; from the log alone: `frames`, `replay`, `repair`,
 //! `backup`, `upgrade`.
@@ -30,6 +30,7 @@ mod env;
 mod error;
 mod extend;
 mod frame;
+mod lock;
 mod log;
 mod mapped;
 mod places;
@@ -49,6 +50,7 @@ mod guard;
 mod merge;
 mod prepared;
 mod recover;
+mod rooms;
 mod rules;
 mod sweep;
 mod vanish;

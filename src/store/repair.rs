@@ -13,8 +13,9 @@ use super::error::StoreError;
 use super::facts::FactChange;
 use super::frame::Tail;
 use super::frames::Frames;
+use super::lock::lock_alone;
 use super::log::Generation;
-use super::replay::{Replay, lock_alone, swap_in};
+use super::replay::{Replay, swap_in};
 
 /// What a repair did.
 #[derive(Debug, Clone, Serialize)]

@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
-use super::env::{DATA_FILE, LOCK_FILE, Store};
+use super::env::{DATA_FILE, Store};
 use super::error::StoreError;
 use super::facts::FactChange;
 use super::frame::{Frame, Whole};
@@ -183,23 +183,6 @@ pub(super) fn remove_others(path: &Path, generation: Generation) -> Result<(), S
         }
     }
     Ok(())
-}
-
-/// Takes the lock of the folder alone.
-pub(super) fn lock_alone(path: &Path) -> Result<File, StoreError> {
-    let io = |source| StoreError::Io { path: path.to_owned(), source };
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path.join(LOCK_FILE))
-        .map_err(io)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Busy { path: path.to_owned() }),
-        Err(fs::TryLockError::Error(source)) => Err(io(source)),
-    }
 }
 
 /// Records that are put into the log at once.

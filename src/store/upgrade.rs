@@ -14,8 +14,9 @@ use super::check::check;
 use super::env::{FORMAT, META_FORMAT, META_SALT, Store, StoreOptions, damaged, open_to_read};
 use super::error::StoreError;
 use super::facts::FactChange;
+use super::lock::lock_alone;
 use super::log::Generation;
-use super::replay::{Replay, lock_alone, swap_in};
+use super::replay::{Replay, swap_in};
 use crate::seq::Seq;
 
 /// What became of a store that was to be upgraded.
