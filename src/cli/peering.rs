@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::exit::Failure;
 use super::network::{client_options, patience};
-use super::peers::reader_of;
+use super::peers::{provenance_of, reader_of};
 use super::secret;
 use crate::clock::Clock;
 use crate::config::{Peer, PeerSettings, Settings};
@@ -80,6 +80,7 @@ fn plan(client: &ClientOptions, settings: &Settings, peer: &PeerSettings) -> Res
         filter,
         full_secs: (peer.full_sync_hours > 0).then_some(peer.full_sync_hours * SECS_PER_HOUR),
         terms: peer.rules,
+        provenance: provenance_of(peer.provenance),
         key: key.map(Arc::new),
         reader: reader_of(settings, peer.private)?,
         is_private: peer.private,

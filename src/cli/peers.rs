@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{GroupMode, Settings};
 use crate::net::Address;
 use crate::nostr::{Event, Filter, Kind};
-use crate::peer::{Direction, Ended, Intake, IntakeThreads, Judge, Onlooker};
+use crate::peer::{Direction, Ended, Intake, IntakeThreads, Judge, Onlooker, Provenance};
 use crate::session::{self, OwnNames, Reader, RestrictedKinds};
 use crate::store::Store;
 
@@ -52,6 +52,11 @@ pub(super) fn without_limits(filter: Filter) -> Result<Filter, Failure> {
         return Err(Failure::usage("expected a filter without search, found one with a search"));
     }
     Ok(filter)
+}
+
+/// Returns whether it is to be remembered where events came from.
+pub(super) fn provenance_of(is_wanted: bool) -> Provenance {
+    if is_wanted { Provenance::Remembered } else { Provenance::Forgotten }
 }
 
 /// Returns as whom the store is read for other relays.

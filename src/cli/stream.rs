@@ -18,7 +18,9 @@ use super::names::own_names;
 use super::network::{block_on, client_options, patience};
 use super::open::open_or_create;
 use super::output::{Progress, elapsed, grouped, print_json, say};
-use super::peers::{Way, failure_of, parse_url, reader_of, start_intake, without_limits};
+use super::peers::{
+    Way, failure_of, parse_url, provenance_of, reader_of, start_intake, without_limits,
+};
 use super::secret;
 use crate::clock::Clock;
 use crate::ingest::EntryTerms;
@@ -26,7 +28,7 @@ use crate::net::{Address, ClientOptions};
 use crate::nostr::{Filter, Keypair};
 use crate::peer::{
     self, Agreement, Counts, Engine, EngineOptions, Intake, Library, Onlooker, PeerNote,
-    PeerOptions, PeerStatus, Scope, Span, Stage, Transfer, Watcher,
+    PeerOptions, PeerStatus, Provenance, Scope, Span, Stage, Transfer, Watcher,
 };
 use crate::seq::Seq;
 use crate::store::Store;
@@ -62,6 +64,10 @@ pub(super) struct Arguments {
     /// Compare and send private messages, too: for relays that are yours as well
     #[arg(long)]
     private: bool,
+
+    /// Remember which events came from which relay first, and when, for `relay scan --from`
+    #[arg(long)]
+    provenance: bool,
 
     /// Compare everything again after this many hours, whatever was compared in between; a relay
     /// without NIP-77 sends all it has for that. 0: never
@@ -110,6 +116,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
         way: arguments.dir,
         key,
         is_private: arguments.private,
+        provenance: provenance_of(arguments.provenance),
         full_secs: (arguments.full_sync_hours > 0).then_some(arguments.full_sync_hours * 3_600),
         intake,
         clock,
@@ -154,6 +161,7 @@ struct Follower {
     way: Way,
     key: Option<Arc<Keypair>>,
     is_private: bool,
+    provenance: Provenance,
     full_secs: Option<u64>,
     intake: Intake,
     clock: Clock,
@@ -168,7 +176,8 @@ impl Follower {
         let (direction, filter) = (self.way.into(), &self.filter);
         let scope = Scope { url: &shown, direction, filter, is_private: self.is_private };
         let status = scope.recall(&shown, &self.store)?;
-        let intake = self.intake.for_peer(&shown, &shown, EntryTerms::Plain);
+        let (terms, provenance) = (EntryTerms::Plain, self.provenance);
+        let intake = self.intake.for_peer(&shown, &shown, terms, provenance);
         let options = PeerOptions {
             address: url.clone(),
             client: self.client.clone(),
@@ -244,7 +253,10 @@ impl Watching {
     /// Notes in the store how far it is.
     fn note(&mut self) {
         self.noted = Instant::now();
-        self.intake.keep(self.note.take(&self.status, self.clock.now_secs()).into_iter().collect());
+        let now = self.clock.now_secs();
+        let mut rows = self.intake.take_origins(now);
+        rows.extend(self.note.take(&self.status, now));
+        self.intake.keep(rows);
     }
 }
 

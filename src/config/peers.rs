@@ -113,6 +113,11 @@ peer_keys! {
     #[key(unit = "", range = Range::OneOf(&["clients", "none"]))]
     rules: EntryTerms = EntryTerms::AsClients;
 
+    /// Whether it is remembered which events came from there first, and when: for `relay scan --from`.
+    /// It takes two or three bytes an event.
+    #[key(unit = "", range = Range::Truth)]
+    provenance: bool = false;
+
     /// Whether private messages (auth.restricted_kinds) are compared and sent, too; for relays that
     /// are yours as well.
     #[key(unit = "", range = Range::Truth)]

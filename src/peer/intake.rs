@@ -24,6 +24,7 @@ use self::account::{Account, Shared};
 use self::checker::{Checker, Form};
 use self::committer::Committer;
 use self::usher::Usher;
+use super::terms::Provenance;
 use crate::clock::Clock;
 use crate::ingest::{Entrance, EntryTerms};
 use crate::mailbox::{Receiver, Sender, mailbox};
@@ -105,8 +106,14 @@ impl Intake {
 
     /// Returns the same intake with an account of its own, for the peer of this name and address.
     #[must_use]
-    pub fn for_peer(&self, name: &str, url: &str, terms: EntryTerms) -> Intake {
-        let account = self.shared.open_account(name, url, terms);
+    pub fn for_peer(
+        &self,
+        name: &str,
+        url: &str,
+        terms: EntryTerms,
+        provenance: Provenance,
+    ) -> Intake {
+        let account = self.shared.open_account(name, url, terms, provenance);
         Intake { account, ..self.clone() }
     }
 
@@ -128,6 +135,12 @@ impl Intake {
         }
         self.shared.keep(rows);
         self.put(Vec::new());
+    }
+
+    /// Takes what is to be written so that it is remembered which events of this account came first
+    /// from its peer; nothing if that is to be forgotten.
+    pub fn take_origins(&self, now: u64) -> Vec<FactChange> {
+        self.account.take_origins(now)
     }
 
     /// Returns whether more events may be put in.
@@ -212,7 +225,7 @@ fn finish(
     run: impl FnOnce() + Send + 'static,
 ) -> io::Result<(Intake, IntakeThreads)> {
     threads.push(thread::Builder::new().name(name.to_owned()).spawn(run)?);
-    let account = shared.open_account("", "", EntryTerms::Plain);
+    let account = shared.open_account("", "", EntryTerms::Plain, Provenance::Forgotten);
     Ok((Intake { shared, work, account }, IntakeThreads(threads)))
 }
 

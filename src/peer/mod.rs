@@ -19,7 +19,7 @@
 //! what is still missing.
 //!
 //! Reading order: `terms`, `outbox`, `allowance`, `identity`, `reconciling`, `download`, `upload`, `pages`,
-//! `live`, `engine`; then `library`, `intake`, `drive`; `status` and
+//! `live`, `engine`; then `library`, `intake`, `drive`; `status`, `origin` and
 //! `roster` for the peers of a relay that serves.
 
 mod terms;
@@ -40,6 +40,7 @@ mod drive;
 mod intake;
 mod library;
 
+mod origin;
 mod roster;
 mod status;
 
@@ -51,8 +52,9 @@ pub use self::drive::{Ended, PeerOptions, Watcher, run};
 pub use self::engine::{Engine, EngineOptions};
 pub use self::intake::{Intake, IntakeCounts, IntakeThreads, Judge};
 pub use self::library::{Library, Onlooker, Tail};
+pub use self::origin::{Origin, came_from};
 pub use self::roster::{Plan, Roster};
 pub use self::status::{PeerNote, PeerStatus, Scope};
 pub use self::terms::{
-    Action, Agreement, Asked, Counts, Direction, Fault, Moment, Span, Stage, Transfer,
+    Action, Agreement, Asked, Counts, Direction, Fault, Moment, Provenance, Span, Stage, Transfer,
 };

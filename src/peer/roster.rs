@@ -12,7 +12,7 @@ use super::engine::{Engine, EngineOptions};
 use super::intake::{Intake, IntakeThreads};
 use super::library::{Library, Onlooker};
 use super::status::{PeerNote, PeerStatus, Scope};
-use super::terms::{Agreement, Direction, Span, Transfer};
+use super::terms::{Agreement, Direction, Provenance, Span, Transfer};
 use crate::clock::Clock;
 use crate::ingest::{Entrance, EntryTerms};
 use crate::mailbox::{Received, Receiver, Sender, mailbox};
@@ -39,6 +39,8 @@ pub struct Plan {
     pub full_secs: Option<u64>,
     /// What events have to be that come from there.
     pub terms: EntryTerms,
+    /// Whether it is remembered which events came from there.
+    pub provenance: Provenance,
     /// Who to be for the peer.
     pub key: Option<Arc<Keypair>>,
     /// As whom the own store is read for it.
@@ -81,6 +83,7 @@ struct Running {
     bell: Arc<Notify>,
     stop: watch::Sender<bool>,
     status: Arc<Mutex<PeerStatus>>,
+    intake: Intake,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -103,7 +106,8 @@ impl Roster {
         for plan in plans {
             if !known.contains(&plan.print) {
                 let url = plan.address.to_string();
-                let intake = self.machine()?.intake.for_peer(&plan.name, &url, plan.terms);
+                let intake = &self.machine()?.intake;
+                let intake = intake.for_peer(&plan.name, &url, plan.terms, plan.provenance);
                 self.begin(plan, intake)?;
             }
         }
@@ -162,7 +166,7 @@ impl Roster {
         let status = Arc::new(Mutex::new(status));
         let bell = Arc::<Notify>::default();
         let (stop, stopping) = watch::channel(false);
-        let print = plan.print.clone();
+        let (print, taking) = (plan.print.clone(), intake.clone());
         tracing::info!(peer = plan.name, "following");
         let follower = Follower {
             bell: Arc::clone(&bell),
@@ -175,7 +179,15 @@ impl Roster {
         };
         let thread = Builder::new().name("peer".to_owned()).spawn(move || follower.run())?;
         let thread = Some(thread);
-        lock(&shared.running).push(Running { print, note, bell, stop, status, thread });
+        lock(&shared.running).push(Running {
+            print,
+            note,
+            bell,
+            stop,
+            status,
+            intake: taking,
+            thread,
+        });
         Ok(())
     }
 }
@@ -215,6 +227,7 @@ impl Shared {
         for running in lock(&self.running).iter_mut() {
             let status = lock(&running.status).clone();
             rows.extend(running.note.take(&status, now));
+            rows.extend(running.intake.take_origins(now));
         }
         if !rows.is_empty() && !self.entrance.keep(rows) {
             tracing::warn!("how it stands with peers could not be noted");

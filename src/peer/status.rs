@@ -102,12 +102,14 @@ impl Scope<'_> {
         let rows = store.snapshot()?.facts(&self.row_name())?;
         let found = rows.first().and_then(|(_, text)| PeerStatus::parse(text));
         let known = found.unwrap_or_default();
+        // A store that has lost its end goes on with places that were given before.
+        let last = store.last_seq();
         Ok(PeerStatus {
             name: name.to_owned(),
             url: self.url.to_owned(),
             direction: direction_word(self.direction).to_owned(),
             filter: filter_text(self.filter),
-            given: known.given,
+            given: known.given.filter(|given| Seq(*given) <= last),
             agreed_at: known.agreed_at,
             compared_at: known.compared_at,
             has_gap: known.has_gap,
@@ -179,7 +181,12 @@ impl PeerStatus {
 
     /// Returns what earlier runs have come to.
     pub fn agreement(&self) -> Agreement {
-        Agreement { agreed: self.agreed_at, compared: self.compared_at, has_gap: self.has_gap }
+        // What was given is not known: then everything has to be compared.
+        if self.given.is_none() && self.direction != direction_word(Direction::Down) {
+            return Agreement::default();
+        }
+        let (agreed, compared) = (self.agreed_at, self.compared_at);
+        Agreement { agreed, compared, has_gap: self.has_gap }
     }
 
     /// Returns up to where everything was given to the peer.
@@ -312,6 +319,21 @@ mod tests {
         assert!(note.take(&status, 899).is_some());
         status.agreed_at = 900;
         assert!(note.take(&status, 900).is_some());
+    }
+
+    #[test]
+    fn an_agreement_holds_only_as_long_as_it_is_known_what_was_given() {
+        let status = |direction: &str, given| PeerStatus {
+            direction: direction.to_owned(),
+            given,
+            agreed_at: 9,
+            ..PeerStatus::default()
+        };
+        assert_eq!(status("up", Some(4)).agreement().agreed, 9);
+        assert_eq!(status("down", None).agreement().agreed, 9);
+        for direction in ["up", "both"] {
+            assert_eq!(status(direction, None).agreement(), Agreement::default());
+        }
     }
 
     #[test]

@@ -46,6 +46,16 @@ pub enum Transfer {
     CountedOnly,
 }
 
+/// Whether it is remembered which events came from a peer first, and when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Provenance {
+    /// It is not.
+    #[default]
+    Forgotten,
+    /// It is.
+    Remembered,
+}
+
 /// What conversations with a peer have come to, over all connections; times in seconds since 1970,
 /// zero for never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -338,3 +338,32 @@ fn administrators_are_told_how_it_stands_with_peers() {
     assert_eq!(figures["following"], 1);
     assert!(figures["received_total"].as_u64() >= Some(1), "{figures}");
 }
+
+#[test]
+fn it_is_remembered_which_events_came_from_which_peer_first() {
+    let (first, second) = (Relay::start(), Relay::start());
+    let [shared, one, two, own] = ["shared", "one", "two", "own"].map(note);
+    first.connect().publish_all(&[shared.clone(), one.clone()]);
+    let config = |url: &str| OBSERVED.to_owned() + &peer(url, "provenance = true");
+    let here = House::start(&config(&url(&first)));
+    here.relay.connect().publish(&own).is_true("", "own");
+    let from = |arguments: &[&str]| {
+        let run = here.relay.command(&[&["scan", "--from"], arguments].concat()).code(0);
+        run.events().into_iter().map(|event| event.id).collect::<BTreeSet<_>>()
+    };
+    let set = |events: &[&Event]| events.iter().map(|it| it.id.clone()).collect::<BTreeSet<_>>();
+    until("it is noted", || from(&[&url(&first)]) == set(&[&shared, &one]));
+    assert_eq!(from(&["other"]), set(&[&shared, &one]));
+    assert_eq!(from(&["other", "{\"kinds\":[0]}"]), set(&[]));
+    assert_eq!(from(&["other", "{\"limit\":1}"]).len(), 1);
+    // By the other peer, beside the relay.
+    second.connect().publish_all(&[shared.clone(), two.clone()]);
+    here.relay.command(&["sync", &url(&second), "--provenance"]).code(0);
+    assert_eq!(from(&[&url(&second)]), set(&[&two]), "what was there came not from there");
+    let counted = here.relay.command(&["scan", "--from", &url(&first), "--count"]).code(0);
+    assert_eq!(counted.text(), "2\n");
+    here.relay.command(&["scan", "--from", "nobody"]).refused().says("nobody").says("other");
+    let forgotten = here.relay.command(&["sync", &url(&first), "--dir", "up"]);
+    forgotten.code(0);
+    assert_eq!(from(&["other"]), set(&[&shared, &one]));
+}

@@ -15,11 +15,14 @@ use super::super::names::own_names;
 use super::super::network::{block_on, client_options, patience};
 use super::super::open::{now, open_or_create};
 use super::super::output::{Progress, grouped, print_json, rate, say};
-use super::super::peers::{Way, failure_of, parse_url, reader_of, start_intake, without_limits};
+use super::super::peers::{
+    Way, failure_of, parse_url, provenance_of, reader_of, start_intake, without_limits,
+};
 use super::super::range::parse_range;
 use super::super::secret;
 use super::summary::Summary;
 use crate::clock::Clock;
+use crate::ingest::EntryTerms;
 use crate::net::Address;
 use crate::nostr::Filter;
 use crate::peer::{
@@ -69,6 +72,10 @@ pub(in super::super) struct Arguments {
     #[arg(long)]
     private: bool,
 
+    /// Remember which events came from there first, and when, for `relay scan --from`
+    #[arg(long)]
+    provenance: bool,
+
     /// Print the counts as JSON
     #[arg(long)]
     json: bool,
@@ -94,7 +101,11 @@ pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<()
     let clock = Clock::system();
     let mut library = Library::new(store.clone(), reader_of(settings, arguments.private)?, clock);
     let is_dry = arguments.dry_run;
-    let (intake, threads) = start_intake(&store, own_names(settings), &clock)?;
+    let (all, threads) = start_intake(&store, own_names(settings), &clock)?;
+    let (shown, provenance) = (arguments.url.to_string(), provenance_of(arguments.provenance));
+    let intake = all.for_peer(&shown, &shown, EntryTerms::Plain, provenance);
+    // The threads end once no intake is left.
+    drop(all);
     let client = client_options(settings);
     let options = PeerOptions {
         address: arguments.url.clone(),
@@ -122,6 +133,7 @@ pub(in super::super) fn run(common: &Common, arguments: &Arguments) -> Result<()
     let running = peer::run(options, &mut library, taking, &clock, &mut watching, stop.notified());
     let (engine, ended) = block_on(running)?;
     let found = intake.counts();
+    intake.keep(intake.take_origins(clock.now_secs()));
     drop(intake);
     threads.join();
     watching.progress.clear();

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::super::origin::Came;
+use super::super::terms::Provenance;
 use crate::ingest::{Answers, EntryTerms, Reply};
 use crate::store::{FactChange, Outcome, StoreError};
 
@@ -52,6 +54,8 @@ pub(super) struct Account {
     /// Bytes of its events on their way.
     bytes: AtomicUsize,
     counts: [AtomicU64; 7],
+    /// Which of its events were stored, if that is to be remembered.
+    came: Option<Mutex<Came>>,
 }
 
 impl Account {
@@ -64,6 +68,9 @@ impl Account {
     }
 
     pub(super) fn note(&self, outcome: &Outcome) {
+        if let (Some(came), Outcome::Stored(seq)) = (&self.came, outcome) {
+            lock(came).note(*seq);
+        }
         self.add(
             match outcome {
                 Outcome::Stored(_) => What::Stored,
@@ -90,6 +97,10 @@ impl Account {
         }
     }
 
+    pub(super) fn take_origins(&self, now: u64) -> Vec<FactChange> {
+        self.came.as_ref().map_or_else(Vec::new, |came| lock(came).take(&self.url, now))
+    }
+
     /// Returns what tells in [`Answers::take`] whose event it was, and of how many bytes.
     pub(super) fn ticket(&self, bytes: usize) -> u64 {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).min(TICKET_BYTES_MAX);
@@ -112,10 +123,19 @@ pub(super) struct Shared {
 
 impl Shared {
     /// Opens an account, or goes on with the one that is the same.
-    pub(super) fn open_account(&self, name: &str, url: &str, terms: EntryTerms) -> Arc<Account> {
+    pub(super) fn open_account(
+        &self,
+        name: &str,
+        url: &str,
+        terms: EntryTerms,
+        provenance: Provenance,
+    ) -> Arc<Account> {
         let mut accounts = lock(&self.accounts);
-        let is_same =
-            |it: &&Arc<Account>| *it.name == *name && *it.url == *url && it.terms == terms;
+        let came = Came::of(provenance);
+        let is_same = |it: &&Arc<Account>| {
+            let is_peer = *it.name == *name && *it.url == *url;
+            is_peer && it.terms == terms && it.came.is_some() == came.is_some()
+        };
         if let Some(account) = accounts.iter().find(is_same) {
             return Arc::clone(account);
         }
@@ -126,6 +146,7 @@ impl Shared {
             terms,
             bytes: AtomicUsize::new(0),
             counts: Default::default(),
+            came: came.map(Mutex::new),
         });
         accounts.push(Arc::clone(&account));
         account
