@@ -109,7 +109,8 @@ impl Account {
         let version = standing.version();
         let document = document(&settings, core.relay.own_key, &features);
         let (members, has_groups) = (features.members, features.has_groups);
-        let subject = Subject { document: &document, members, has_groups };
+        let moderation = standing.moderation.as_ref();
+        let subject = Subject { document: &document, members, moderation, has_groups };
         let page = settings.pages.front.then(|| Rc::new(front(&settings, &subject)));
         let is_open = settings.session.authentication == Authentication::Optional
             && members.is_none_or(|rules| rules.terms.reads == Circle::Everyone);

@@ -3,7 +3,9 @@
 
 use std::io::Read;
 
-use crate::harness::{Relay, Response, http, key};
+use serde_json::json;
+
+use crate::harness::{Relay, Response, call, http, key};
 
 fn get(relay: &Relay, path: &str, headers: &[(&str, &str)]) -> Response {
     http(relay.address(), "GET", path, headers)
@@ -138,4 +140,23 @@ fn a_relay_without_a_page_still_says_what_it_is() {
     let document = get(&relay, "/", &[("Accept", "application/nostr+json")]);
     assert!(document.json()["supported_nips"].is_array());
     relay.connect();
+}
+
+#[test]
+fn the_page_says_who_may_publish_and_what_administrators_decided() {
+    let text =
+        |relay: &Relay| String::from_utf8(get(relay, "/", &[]).body).expect("pages are UTF-8");
+    let relay = Relay::start_with(&[&format!("management.admins={}", key(1).public())]);
+    assert!(text(&relay).contains("Anyone may publish here."));
+    assert!(text(&relay).contains("Not taken are events of kind 13, 14, 15 or 444."));
+    call(relay.address(), &key(1), "disallowkind", json!([7])).expect("kinds can be refused");
+    assert!(text(&relay).contains("Not taken are events of kind 7, 13, 14, 15 or 444."));
+    let closed = Relay::start_with(&[
+        &format!("policy.allowed_authors={}", key(2).public()),
+        &format!("policy.trust_roots={}", key(3).public()),
+        "auth.required=true",
+    ]);
+    let expected = "Only authors on the operator&#39;s list, and authors in the operator&#39;s web \
+                    of trust publish here, after proving who they are (NIP-42).";
+    assert!(text(&closed).contains(expected), "{}", text(&closed));
 }

@@ -8,7 +8,7 @@ use super::file::File;
 use super::library::ADMIN;
 use super::terms::{grouped, span, terms};
 use crate::nostr::{InformationDocument, bech32};
-use crate::policy::MembershipRules;
+use crate::policy::{MembershipRules, Moderation};
 
 /// What the page is about.
 pub(in crate::server) struct Subject<'a> {
@@ -16,6 +16,8 @@ pub(in crate::server) struct Subject<'a> {
     pub(in crate::server) document: &'a InformationDocument,
     /// What membership is good for, if there is any.
     pub(in crate::server) members: Option<&'a MembershipRules>,
+    /// What administrators have decided, if anything.
+    pub(in crate::server) moderation: Option<&'a Moderation>,
     /// Whether there are groups.
     pub(in crate::server) has_groups: bool,
 }

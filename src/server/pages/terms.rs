@@ -6,7 +6,9 @@ use std::fmt::{Display, Write};
 use super::super::settings::LiveSettings;
 use super::front::Subject;
 use crate::nostr::Kind;
-use crate::policy::{Circle, KindRange, RetentionRule, SizeLimit, WriteRules};
+use crate::policy::{
+    Circle, KindRange, Moderation, RetentionRule, SizeLimit, Subject as Decided, WriteRules,
+};
 use crate::session::Authentication;
 
 /// Sentences about one thing.
@@ -41,8 +43,9 @@ fn publishing(settings: &LiveSettings, subject: &Subject<'_>) -> Vec<String> {
     if let Some(rules) = rules {
         said.extend(by_rules(rules));
     }
-    if !event.refused_kinds.is_empty() {
-        said.push(format!("Not taken are events of kind {}.", list(&event.refused_kinds)));
+    let refused = refused_kinds(settings, subject.moderation);
+    if !refused.is_empty() {
+        said.push(format!("Not taken are events of kind {}.", list(&refused)));
     }
     match (event.past_secs_max, event.future_secs_max) {
         (None, None) => {}
@@ -62,21 +65,40 @@ fn publishing(settings: &LiveSettings, subject: &Subject<'_>) -> Vec<String> {
 /// Says who may publish.
 fn welcome(settings: &LiveSettings, subject: &Subject<'_>, rules: Option<&WriteRules>) -> String {
     let is_members_only = subject.members.is_some_and(|it| it.terms.writes == Circle::Members);
-    let is_listed = rules.is_some_and(|rules| rules.allowed_authors.is_some());
-    let web = rules.and_then(|rules| rules.trusted.as_ref());
-    let who = match (is_members_only, is_listed, web.is_some()) {
-        (true, ..) => "Only members publish here (NIP-43)",
-        (false, true, true) => {
-            "Only authors on the operator's list, and those in its web of trust, publish here"
-        }
-        (false, true, false) => "Only authors on the operator's list publish here",
-        (false, false, true) => "Only authors in the operator's web of trust publish here",
-        (false, false, false) => "Anyone may publish here",
+    let mut some: Vec<String> = Vec::new();
+    if let Some(rules) = rules {
+        let is_listed = rules.allowed_authors.is_some();
+        some.extend(is_listed.then(|| "authors on the operator's list".to_owned()));
+        let is_woven = rules.trusted.is_some();
+        some.extend(is_woven.then(|| "authors in the operator's web of trust".to_owned()));
+        let named = rules.named.as_ref().map(|named| list(&named.rules().domains));
+        some.extend(named.map(|domains| format!("authors whom {domains} confirms (NIP-05)")));
+    }
+    let some = some.join(", and ");
+    let who = match (is_members_only, some.is_empty()) {
+        (false, true) => "Anyone may publish here".to_owned(),
+        (false, false) => format!("Only {some} publish here"),
+        (true, true) => "Only members publish here (NIP-43)".to_owned(),
+        (true, false) => format!("Only members (NIP-43) publish here, and of them only {some}"),
     };
     match settings.session.authentication {
         Authentication::Required => format!("{who}, after proving who they are (NIP-42)."),
         Authentication::Optional => format!("{who}."),
     }
+}
+
+/// Returns the kinds that are not taken, by the configuration or by what administrators decided.
+fn refused_kinds(settings: &LiveSettings, moderation: Option<&Moderation>) -> Vec<u16> {
+    let decided = moderation.into_iter().flat_map(Moderation::iter);
+    let decided = decided.filter_map(|(subject, _)| match subject {
+        Decided::RefusedKind(kind) => Some(kind.0),
+        _ => None,
+    });
+    let mut kinds: Vec<u16> =
+        settings.session.event.refused_kinds.iter().copied().chain(decided).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
 }
 
 fn by_rules(rules: &WriteRules) -> Vec<String> {
