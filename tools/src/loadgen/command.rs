@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::fanout::{self, Audience, Broadcast};
 use super::files::{Check, Files};
+use super::flood::{self, Flooding};
 use super::idle::{self, Idling};
 use super::material::Material;
 use super::process::{Process, Usage};
@@ -116,6 +117,20 @@ enum Scenario {
         /// Then publish events, each for one of the subscriptions
         #[arg(long, default_value_t = 0)]
         count: usize,
+    },
+    /// Measure a well-behaved client in calm, and while many addresses flood the relay
+    ///
+    /// They are 127.0.1.1 and so on, so the relay has to measure those: start it with
+    /// --set guard.exempt= --set server.trusted_proxies=
+    Flood {
+        #[arg(long, default_value_t = 100)]
+        addresses: u16,
+        /// Messages of each of them in a second
+        #[arg(long, default_value_t = 200)]
+        each: u32,
+        /// Seconds of calm, and of flood
+        #[arg(long, default_value_t = 10.0)]
+        period: f64,
     },
     /// Import the events into empty stores and export them, by the relay's own commands
     Files(Commands),
@@ -289,6 +304,16 @@ impl Session<'_> {
             Scenario::Idle { connections, subscriptions, count } => {
                 self.idle(*connections, *subscriptions, *count);
             }
+            Scenario::Flood { addresses, each, period } => {
+                let flooding = Flooding {
+                    addresses: *addresses,
+                    each: *each,
+                    rate: rate.unwrap_or(GOOD_RATE),
+                    period: Duration::from_secs_f64(period.clamp(0.1, 3_600.0)),
+                };
+                let rows = flood::flood(&self.target, &flooding);
+                self.add("a good client in a flood", rows);
+            }
             Scenario::Files(commands) => self.files(commands)?,
             Scenario::All { filled, period, connections } => {
                 self.all(*filled, *period, *connections)?;
@@ -426,5 +451,7 @@ impl Session<'_> {
 
 /// Events per second of live delivery.
 const LIVE_RATE: f64 = 50.0;
+/// Messages per second of a client that behaves well: less than any rate of the defaults.
+const GOOD_RATE: f64 = 50.0;
 /// Connections that `idle` may want, and a few more.
 const FILES: u64 = 65_536;

@@ -6,6 +6,7 @@
 //!            inflate             compressed messages, each different one once
 //!  pace -> publish query fanout idle
 //!                                scenarios: who sends what when, and what must come back
+//!  flood                         a well-behaved client while many addresses flood
 //!  files                         import and export, by the relay's own commands
 //!  process -> report             what it cost the relay's process; a table or JSON
 //! ```
@@ -19,6 +20,7 @@ mod client;
 mod command;
 mod fanout;
 mod files;
+mod flood;
 mod fresh;
 mod idle;
 mod inflate;

@@ -4,7 +4,7 @@
 //! offered, without anything that a message takes over from the one before.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 
 use crate::Failure;
 
@@ -37,14 +37,15 @@ impl Address {
         Self { offer: DEFLATE_OFFER, ..self }
     }
 
+    /// Returns where the relay's socket is.
+    pub(crate) fn socket(&self) -> Result<SocketAddr, Failure> {
+        let mut found = self.authority.to_socket_addrs()?;
+        Ok(found.next().ok_or_else(|| format!("{} has no address", self.authority))?)
+    }
+
     /// Opens a websocket; returns what the relay sent behind its answer, too.
     pub(crate) fn open(&self) -> Result<(TcpStream, Vec<u8>), Failure> {
-        let address = self
-            .authority
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| format!("{} has no address", self.authority))?;
-        let mut socket = TcpStream::connect(address)
+        let mut socket = TcpStream::connect(self.socket()?)
             .map_err(|error| format!("connect to {}: {error}", self.authority))?;
         socket.set_nodelay(true)?;
         let request = format!(

@@ -1,0 +1,232 @@
+//! A flood from many addresses, and what a well-behaved client notices of it.
+//!
+//! The flood comes from 127.0.1.1, 127.0.1.2 and so on, so the relay must measure clients of its own
+//! machine (`guard.exempt` and `server.trusted_proxies` empty). Each address keeps connections open,
+//! sends questions and forged events on them, and opens others, all faster than any rate of the
+//! defaults allows. The flood is made by one thread, which takes a part of the same machine.
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
+
+use super::answer::{self, Answer};
+use super::client::Client;
+use super::command::Target;
+use super::fresh::Author;
+use super::pace::{Latencies, Pace};
+use super::report::Row;
+use super::wire;
+use crate::Failure;
+
+/// How to flood, and what meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Flooding {
+    /// How many addresses flood.
+    pub(crate) addresses: u16,
+    /// Messages that each of them sends in a second.
+    pub(crate) each: u32,
+    /// Messages of the well-behaved client in a second.
+    pub(crate) rate: f64,
+    /// How long each part takes.
+    pub(crate) period: Duration,
+}
+
+/// Measures a well-behaved client in calm, and in the flood.
+pub(crate) fn flood(target: &Target, flooding: &Flooding) -> Result<Vec<Row>, Failure> {
+    let mut good = Good::connect(target)?;
+    let calm = good.measure(target, flooding, "a good client, calm")?;
+    let mut authors = Author::several(1);
+    let mut forged = authors[0].note().json;
+    // Any other digit of the signature makes it wrong.
+    if let Some(at) = memchr::memmem::find(&forged, b"\"sig\":\"") {
+        forged[at + 7] = if forged[at + 7] == b'0' { b'1' } else { b'0' };
+    }
+    let to = target.address.socket()?;
+    let stop = Arc::<AtomicBool>::default();
+    let flood = Flood { to, forged, stop: Arc::clone(&stop), ..Flood::of(*flooding) };
+    let thread: JoinHandle<Flooded> = std::thread::spawn(move || flood.run());
+    let row = good.measure(target, flooding, "a good client, in the flood");
+    stop.store(true, Ordering::Relaxed);
+    let flooded = thread.join().map_err(|_| "the flood ended by a panic")?;
+    let mut row = row?;
+    row.notes.push(format!(
+        "{} addresses: {} connections, {} refused, {} messages",
+        flooding.addresses, flooded.connected, flooded.refused, flooded.messages
+    ));
+    Ok(vec![calm, row])
+}
+
+/// A well-behaved client: publishes and asks in turns.
+struct Good {
+    client: Client,
+    author: Author,
+    sent: u64,
+}
+
+impl Good {
+    fn connect(target: &Target) -> Result<Good, Failure> {
+        let client = Client::connect(&target.address, 1)?;
+        let author = Author::several(1).remove(0);
+        Ok(Good { client, author, sent: 0 })
+    }
+
+    fn measure(
+        &mut self,
+        target: &Target,
+        flooding: &Flooding,
+        work: &str,
+    ) -> Result<Row, Failure> {
+        let mut pace = Pace::start(Some(flooding.rate));
+        let mut latencies = Latencies::new(Some(flooding.rate))?;
+        let mut refused = 0;
+        let mut waiting: HashMap<u64, Instant> = HashMap::new();
+        let meter = target.meter()?;
+        let start = Instant::now();
+        let mut answered_at = start;
+        while start.elapsed() < flooding.period || !waiting.is_empty() {
+            while start.elapsed() < flooding.period
+                && let Some(due) = pace.due(Instant::now())
+            {
+                pace.advance();
+                self.sent += 1;
+                waiting.insert(self.send(), due);
+            }
+            self.client.flush()?;
+            let mut ended = Vec::new();
+            self.client.turn(pace.wait(Instant::now()), &mut |_, text| match Answer::of(text) {
+                Answer::Ok { id, is_accepted, .. } => {
+                    refused += u64::from(!is_accepted);
+                    ended.extend(answer::number(id));
+                }
+                Answer::Eose(name) => ended.extend(number_of(name)),
+                Answer::Closed { subscription, .. } => {
+                    refused += 1;
+                    ended.extend(number_of(subscription));
+                }
+                _ => {}
+            })?;
+            for number in ended {
+                if let Some(due) = waiting.remove(&number) {
+                    latencies.add(due.elapsed());
+                    answered_at = Instant::now();
+                }
+            }
+            if !waiting.is_empty() && answered_at.elapsed() > target.patience {
+                return Err(format!("{work}: no answer").into());
+            }
+        }
+        let mut row = meter.row(work, latencies.count())?;
+        row.latencies = latencies.quantiles();
+        if refused > 0 {
+            row.faults.push(format!("{refused} refusals of what a good client does"));
+        }
+        Ok(row)
+    }
+
+    /// Sends the next message; returns the number that its answer will have.
+    fn send(&mut self) -> u64 {
+        if self.sent.is_multiple_of(2) {
+            let note = self.author.note();
+            self.client.push(0, &[b"[\"EVENT\",", &note.json, b"]"]);
+            return note.number;
+        }
+        // The same name again ends the subscription before it.
+        let name = format!("g{:015x}", self.sent);
+        let before = format!("[\"CLOSE\",\"g{:015x}\"]", self.sent.saturating_sub(2));
+        self.client.push(0, &[before.as_bytes()]);
+        self.client
+            .push(0, &[b"[\"REQ\",\"", name.as_bytes(), b"\",{\"kinds\":[1],\"limit\":20}]"]);
+        number_of(name.as_bytes()).unwrap_or_default()
+    }
+}
+
+/// The number of a subscription of the good client; those of events are as good as never so small.
+fn number_of(name: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(name.strip_prefix(b"g")?).ok()?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+/// The thread that floods.
+struct Flood {
+    flooding: Flooding,
+    to: SocketAddr,
+    forged: Vec<u8>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What the flood came to.
+#[derive(Default)]
+struct Flooded {
+    connected: u64,
+    refused: u64,
+    messages: u64,
+}
+
+impl Flood {
+    fn of(flooding: Flooding) -> Flood {
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Flood { flooding, to, forged: Vec::new(), stop: Arc::default() }
+    }
+
+    fn run(self) -> Flooded {
+        let mut flooded = Flooded::default();
+        let mut frames = Vec::new();
+        wire::write_text(&mut frames, &[b"[\"EVENT\",", &self.forged, b"]"]);
+        wire::write_text(&mut frames, &[b"[\"REQ\",\"f\",{\"limit\":500}]"]);
+        let count = usize::from(self.flooding.addresses);
+        let mut sockets: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
+        let round = Duration::from_secs_f64(2.0 / f64::from(self.flooding.each.max(1)));
+        let mut due = Instant::now();
+        let mut buffer = vec![0; 1 << 16];
+        while !self.stop.load(Ordering::Relaxed) {
+            for (place, slot) in sockets.iter_mut().enumerate() {
+                let Some(socket) = slot else {
+                    *slot = self.connect(place);
+                    flooded.connected += u64::from(slot.is_some());
+                    flooded.refused += u64::from(slot.is_none());
+                    continue;
+                };
+                match socket.write(&frames) {
+                    // A part of a frame would be something else: the rest follows when it can.
+                    Ok(written) if written == frames.len() => flooded.messages += 2,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    Ok(_) | Err(_) => *slot = None,
+                }
+                let Some(socket) = slot else { continue };
+                match socket.read(&mut buffer) {
+                    Ok(0) => *slot = None,
+                    Err(error) if error.kind() != ErrorKind::WouldBlock => *slot = None,
+                    _ => {}
+                }
+            }
+            due += round;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            due = due.max(Instant::now() - round);
+        }
+        flooded
+    }
+
+    /// Opens a websocket from one of the addresses, without waiting for the answer.
+    fn connect(&self, place: usize) -> Option<TcpStream> {
+        let number = u32::try_from(place).ok()? + 1;
+        let from = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 1, 0)) + number);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).ok()?;
+        socket.bind(&SocketAddr::new(IpAddr::V4(from), 0).into()).ok()?;
+        socket.connect_timeout(&self.to.into(), Duration::from_millis(50)).ok()?;
+        let mut stream = TcpStream::from(socket);
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            self.to
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some(stream)
+    }
+}
