@@ -32,6 +32,7 @@ mod nip40;
 mod nip42;
 mod nip43;
 mod nip45;
+mod nip46_47;
 mod nip62;
 mod nip67;
 mod nip70;
