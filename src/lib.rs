@@ -19,8 +19,10 @@
 //! its place in the ring. `work-N` verifies chunks of events and runs the slices of long queries.
 //! `plugin` asks the programs of the operator about verified events, if there are any. `writer` is
 //! the only one that writes to the store and to the ring. `keeper` notices what other
-//! processes committed. The main thread waits for signals and reads the configuration again. They talk through bounded mailboxes; a full one makes its sender stop
-//! reading from the socket that fills it.
+//! processes committed. Where there are peers, each has a thread `peer`; what they bring is verified
+//! by `check-N`, led in by `usher`, and how it stands with them is noted by `peers`. The main thread
+//! waits for signals and reads the configuration again. They talk through bounded mailboxes; a full
+//! one makes its sender stop reading from the socket that fills it.
 //!
 //! # The life of an EVENT
 //!

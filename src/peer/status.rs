@@ -233,7 +233,10 @@ impl PeerStatus {
 
     /// Returns for how many seconds the two sides may differ; zero while both agree.
     pub fn lag_secs(&self, now: u64) -> u64 {
-        let is_level = self.stage == stage_word(Stage::Following) && self.waiting == 0;
+        // While both agree that is noted again and again; what was noted long ago tells nothing.
+        let is_fresh = self.noted_at == 0 || now.saturating_sub(self.noted_at) <= 2 * AGREED_SECS;
+        let is_following = self.stage == stage_word(Stage::Following);
+        let is_level = is_following && self.waiting == 0 && is_fresh;
         if is_level { 0 } else { now.saturating_sub(self.agreed_at) }
     }
 
@@ -341,6 +344,8 @@ mod tests {
         let mut status =
             PeerStatus { stage: "following".to_owned(), agreed_at: 100, ..Default::default() };
         assert_eq!(status.lag_secs(160), 0);
+        let noted = PeerStatus { noted_at: 130, ..status.clone() };
+        assert_eq!((noted.lag_secs(160), noted.lag_secs(1_000)), (0, 900), "nobody notes any more");
         status.waiting = 1;
         assert_eq!(status.lag_secs(160), 60);
         status.note_error("gone", 160);
