@@ -19,11 +19,10 @@ use super::error::StoreError;
 use super::facts::FactChange;
 use super::frame::{Tail, WORD_BYTES, Whole};
 use super::frames::Frames;
-use super::lock::LOCK_FILE;
-use super::lock::lock_alone;
+use super::lock::{LOCK_FILE, lock_alone};
 use super::log::{FILE_MODE, FIRST_FRAME, Generation};
 use super::record;
-use super::replay::{Replay, remove_others, swap_in};
+use super::replay::{Replay, hand_over, remove_others, swap_in};
 use super::snapshot::Snapshot;
 use crate::hex;
 use crate::nostr::Verifier;
@@ -114,6 +113,8 @@ pub fn backup(
         .mode(FILE_MODE)
         .open(&path)
         .map_err(|source| io(&path, source))?;
+    hand_over(&folder.join(LOCK_FILE), folder);
+    hand_over(&path, folder);
     match before.filter(|it| it.generation == manifest.generation) {
         None => write_head(store, &path, &file, begin)?,
         Some(before) => {
@@ -280,6 +281,7 @@ impl Manifest {
         options
             .open(&draft)
             .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
+            .map(|()| hand_over(&draft, folder))
             .and_then(|()| fs::rename(&draft, &path))
             .and_then(|()| File::open(folder)?.sync_all())
             .map_err(|error| io(&path, error))

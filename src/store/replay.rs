@@ -165,7 +165,7 @@ pub(super) fn swap_in(
 }
 
 /// Gives a file to whom the folder belongs: an operator who works as root is not who serves.
-fn hand_over(file: &Path, folder: &Path) {
+pub(super) fn hand_over(file: &Path, folder: &Path) {
     if let Ok(folder) = folder.metadata() {
         // Whoever may not do that has made files of their own.
         let _ = chown(file, Some(folder.uid()), Some(folder.gid()));

@@ -263,6 +263,14 @@ fn what_root_builds_anew_belongs_to_whom_the_folder_belongs() {
         let file = folder.path().join(name).metadata().unwrap();
         assert_eq!(file.uid(), owner, "{name}");
     }
+    // So that a relay that backs up by the clock can go on with it.
+    let copy = tempfile::tempdir().unwrap();
+    let _ = chown(copy.path(), Some(54_321), Some(54_321));
+    backup(&open(folder.path()), copy.path(), 0, &mut silent()).unwrap();
+    for entry in fs::read_dir(copy.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().uid(), owner, "{:?}", entry.path());
+    }
 }
 
 #[test]
