@@ -308,8 +308,9 @@ impl Store {
         let page = self.inner.page_bytes;
         let last = tail.at * 8 / page as u64;
         let room = (file.room() / page as u64).saturating_sub(last + 1);
-        writing.extension.reach(file.file(), last, PAGES_MORE.min(room), page)?;
-        file.notice_length();
+        if writing.extension.reach(file.file(), last, PAGES_MORE.min(room), page)? {
+            file.notice_length();
+        }
         Ok(())
     }
 

@@ -18,7 +18,8 @@ pub(super) struct Extension {
 }
 
 impl Extension {
-    /// Makes sure that the next `count` pages after `last` are in the file.
+    /// Makes sure that the next `count` pages after `last` are in the file, or half of them; returns
+    /// whether it was lengthened.
     ///
     /// The caller holds LMDB's write lock: nobody uses the pages after the last one then.
     ///
@@ -31,11 +32,11 @@ impl Extension {
         last: u64,
         count: u64,
         page_bytes: usize,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let until = last + 1 + count;
         // Half is enough for now; so a stream of small commits comes here seldom.
         if self.pages > last + count / 2 {
-            return Ok(());
+            return Ok(false);
         }
         let page = vec![0; page_bytes];
         let from = self.pages.max(last + 1);
@@ -44,6 +45,6 @@ impl Extension {
                 .map_err(|error| StoreError::of_write(heed::Error::Io(error)))?;
         }
         self.pages = until;
-        Ok(())
+        Ok(true)
     }
 }
