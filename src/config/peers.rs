@@ -108,8 +108,8 @@ peer_keys! {
     full_sync_hours: u64 = 168;
 
     /// What events have to be that come from there. "clients": all that is asked of events of
-    /// clients (limits, policy, membership, plugin). "none": rightly signed, no more; for relays
-    /// that are yours as well.
+    /// clients (limits, policy, membership, plugin). "none": rightly signed and not banned by
+    /// administrators, no more; for relays that are yours as well.
     #[key(unit = "", range = Range::OneOf(&["clients", "none"]))]
     rules: EntryTerms = EntryTerms::AsClients;
 

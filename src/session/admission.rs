@@ -121,10 +121,11 @@ pub fn check_foreign(
     }
     let Some(limits) = rules.limits else {
         // In the store a request to vanish would be obeyed (NIP-62).
-        return match event.kind {
-            Kind::VANISH => check_vanish(event, rules.names),
-            _ => Ok(()),
-        };
+        if event.kind == Kind::VANISH {
+            return check_vanish(event, rules.names);
+        }
+        // What administrators have banned does not come back by another way.
+        return rules.standing.moderation.as_ref().map_or(Ok(()), |it| it.judge(event));
     };
     let parties = Parties {
         reader: &Reader::default(),
