@@ -2,8 +2,9 @@
 //! given ahead cannot be overtaken, so with a slow process everybody would wait for the longest line.
 //!
 //! A process that answers many questions at once takes no longer for each, however many it has; one
-//! that answers one after the other takes longer. So the window grows while answers come as fast as
-//! the fastest, and shrinks when they take longer.
+//! that answers one after the other does. So of some answers in a row the fastest is looked at: the
+//! window grows while that is about as fast as the process has ever been, and shrinks when even that
+//! took longer. One slow answer among others says nothing: the machine may be busy.
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,23 @@ pub(super) struct Window {
     /// The fastest answer of this period, and of the one before.
     fastest: [Option<Duration>; 2],
     period_end: Instant,
-    /// Questions asked before this were asked with a larger window.
-    shrunk: Instant,
+    round: Round,
+}
+
+/// Some answers in a row to questions that were asked with the same window.
+#[derive(Debug)]
+struct Round {
+    begun: Instant,
+    answers: usize,
+    fastest: Duration,
+    /// Whether the window was ever used up.
+    is_full: bool,
+}
+
+impl Round {
+    fn begin(now: Instant) -> Round {
+        Round { begun: now, answers: 0, fastest: Duration::MAX, is_full: false }
+    }
 }
 
 impl Window {
@@ -28,7 +44,7 @@ impl Window {
             ceiling: None,
             fastest: [None; 2],
             period_end: now + PERIOD,
-            shrunk: now,
+            round: Round::begin(now),
         }
     }
 
@@ -44,57 +60,73 @@ impl Window {
             self.period_end = now + PERIOD;
         }
         let took = now.duration_since(asked);
-        let fastest = self.fastest.iter().flatten().min().map_or(took, |it| (*it).min(took));
         self.fastest[0] = Some(self.fastest[0].map_or(took, |it| it.min(took)));
-        if took <= (fastest + fastest / 2).max(DELAY_TOLERATED) {
-            self.grow(now, pending);
-        } else if asked >= self.shrunk && self.size > 1 {
-            self.ceiling = Some((self.size, now + PROBE_PERIOD));
-            self.size = (self.size * 3 / 4).max(1);
-            self.shrunk = now;
+        // What was asked with another window says nothing about this one.
+        if asked < self.round.begun {
+            return;
+        }
+        self.round.answers += 1;
+        self.round.fastest = self.round.fastest.min(took);
+        self.round.is_full |= pending >= self.size;
+        if self.round.answers >= self.size.clamp(ANSWERS_MIN, ANSWERS_MAX) {
+            self.judge(now);
         }
     }
 
-    fn grow(&mut self, now: Instant, pending: usize) {
-        // Whoever has not used it up shows nothing.
-        if pending < self.size {
-            return;
-        }
-        match self.ceiling {
-            Some((ceiling, until)) if self.size + 1 >= ceiling && now < until => {}
-            _ => self.size += 1,
+    /// Draws the conclusion of a round.
+    fn judge(&mut self, now: Instant) {
+        let round = std::mem::replace(&mut self.round, Round::begin(now));
+        let fastest = self.fastest.iter().flatten().min().copied().unwrap_or(round.fastest);
+        if round.fastest > (fastest + fastest / 2).max(DELAY_TOLERATED) {
+            self.ceiling = Some((self.size, now + PROBE_PERIOD));
+            self.size = (self.size * 3 / 4).max(1);
+        } else if round.is_full {
+            let size = self.size + (self.size / 2).max(1);
+            self.size = match self.ceiling {
+                Some((ceiling, until)) if now < until => size.min((ceiling - 1).max(1)),
+                _ => size,
+            };
+            self.size = self.size.min(SIZE_MAX);
         }
     }
 }
 
 /// What a new process is tried with.
 const SIZE_FIRST: usize = 8;
+/// As many as the settings allow.
+const SIZE_MAX: usize = 100_000;
+/// Answers of a round: enough for one of them to be as fast as it can be, and soon over.
+const ANSWERS_MIN: usize = 4;
+const ANSWERS_MAX: usize = 64;
 /// Below this nobody minds a line.
 const DELAY_TOLERATED: Duration = Duration::from_millis(10);
 /// How long the fastest answer counts, once or twice.
 const PERIOD: Duration = Duration::from_secs(10);
 /// After how long a size that was too large is tried again.
-const PROBE_PERIOD: Duration = Duration::from_secs(5);
+const PROBE_PERIOD: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Returns the window after some seconds of a process that works on so many questions at once,
-    /// each for so long, and always has as many as it may.
+    /// each for so long and now and then much longer, and always has as many as it may.
     fn after(at_once: usize, each: Duration, secs: u64) -> usize {
         let start = Instant::now();
+        let mut random = fastrand::Rng::with_seed(7);
         let (mut now, mut window) = (start, Window::new(start));
-        // Moments of asking and of the end of the work, in order.
-        let mut asked: std::collections::VecDeque<(Instant, Instant, usize)> = Default::default();
         let mut free = vec![start; at_once];
+        // Of each question the end of its work, when it was asked, and how many there were.
+        let mut asked: Vec<(Instant, Instant, usize)> = Vec::new();
         while now < start + Duration::from_secs(secs) {
             while asked.len() < window.size().min(1_000) {
                 let place = (0..at_once).min_by_key(|it| free[*it]).expect("there is one");
-                free[place] = free[place].max(now) + each;
-                asked.push_back((now, free[place], asked.len() + 1));
+                let delay = if random.u8(..4) == 0 { each * 2 } else { Duration::ZERO };
+                free[place] = free[place].max(now) + each + delay;
+                asked.push((free[place], now, asked.len() + 1));
             }
-            let (at, end, pending) = asked.pop_front().expect("it was just asked");
+            let first = (0..asked.len()).min_by_key(|it| asked[*it].0).expect("it was just asked");
+            let (end, at, pending) = asked.swap_remove(first);
             now = now.max(end);
             window.note(at, now, pending);
         }
@@ -104,9 +136,10 @@ mod tests {
     #[test]
     fn who_answers_one_after_the_other_gets_few_and_who_works_on_many_gets_many() {
         let millis = Duration::from_millis;
-        assert_eq!(after(1, millis(50), 20), 1);
-        assert!(after(100, millis(50), 20) >= 90);
+        assert!(after(1, millis(50), 30) <= 2);
+        let many = after(100, millis(50), 30);
+        assert!(many >= 60, "{many}");
         let fast = after(1, Duration::from_micros(30), 2);
-        assert!((100..=500).contains(&fast), "{fast}");
+        assert!((50..=1_000).contains(&fast), "{fast}");
     }
 }
