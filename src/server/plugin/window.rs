@@ -79,7 +79,7 @@ impl Window {
         let fastest = self.fastest.iter().flatten().min().copied().unwrap_or(round.fastest);
         if round.fastest > (fastest + fastest / 2).max(DELAY_TOLERATED) {
             self.ceiling = Some((self.size, now + PROBE_PERIOD));
-            self.size = (self.size * 3 / 4).max(1);
+            self.size = (self.size / 2).max(1);
         } else if round.is_full {
             let size = self.size + (self.size / 2).max(1);
             self.size = match self.ceiling {
@@ -91,8 +91,8 @@ impl Window {
     }
 }
 
-/// What a new process is tried with.
-const SIZE_FIRST: usize = 8;
+/// What a new process is tried with: it grows within a few answers.
+const SIZE_FIRST: usize = 2;
 /// As many as the settings allow.
 const SIZE_MAX: usize = 100_000;
 /// Answers of a round: enough for one of them to be as fast as it can be, and soon over.
