@@ -18,6 +18,8 @@ pub(super) struct Window {
     fastest: [Option<Duration>; 2],
     period_end: Instant,
     round: Round,
+    /// Rounds in a row that were too slow.
+    slow_rounds: u32,
 }
 
 /// Some answers in a row to questions that were asked with the same window.
@@ -26,13 +28,11 @@ struct Round {
     begun: Instant,
     answers: usize,
     fastest: Duration,
-    /// Whether the window was ever used up.
-    is_full: bool,
 }
 
 impl Round {
     fn begin(now: Instant) -> Round {
-        Round { begun: now, answers: 0, fastest: Duration::MAX, is_full: false }
+        Round { begun: now, answers: 0, fastest: Duration::MAX }
     }
 }
 
@@ -45,6 +45,7 @@ impl Window {
             fastest: [None; 2],
             period_end: now + PERIOD,
             round: Round::begin(now),
+            slow_rounds: 0,
         }
     }
 
@@ -61,13 +62,12 @@ impl Window {
         }
         let took = now.duration_since(asked);
         self.fastest[0] = Some(self.fastest[0].map_or(took, |it| it.min(took)));
-        // What was asked with another window says nothing about this one.
-        if asked < self.round.begun {
+        // What was asked before says nothing about this window, nor does what left it half empty.
+        if asked < self.round.begun || pending < self.size {
             return;
         }
         self.round.answers += 1;
         self.round.fastest = self.round.fastest.min(took);
-        self.round.is_full |= pending >= self.size;
         if self.round.answers >= self.size.clamp(ANSWERS_MIN, ANSWERS_MAX) {
             self.judge(now);
         }
@@ -78,16 +78,20 @@ impl Window {
         let round = std::mem::replace(&mut self.round, Round::begin(now));
         let fastest = self.fastest.iter().flatten().min().copied().unwrap_or(round.fastest);
         if round.fastest > (fastest + fastest / 2).max(DELAY_TOLERATED) {
-            self.ceiling = Some((self.size, now + PROBE_PERIOD));
-            self.size = (self.size / 2).max(1);
-        } else if round.is_full {
-            let size = self.size + (self.size / 2).max(1);
-            self.size = match self.ceiling {
-                Some((ceiling, until)) if now < until => size.min((ceiling - 1).max(1)),
-                _ => size,
-            };
-            self.size = self.size.min(SIZE_MAX);
+            self.slow_rounds += 1;
+            if self.slow_rounds >= SLOW_ROUNDS_MAX {
+                self.slow_rounds = 0;
+                self.ceiling = Some((self.size, now + PROBE_PERIOD));
+                self.size = (self.size / 2).max(1);
+            }
+            return;
         }
+        self.slow_rounds = 0;
+        let size = (self.size + (self.size / 2).max(1)).min(SIZE_MAX);
+        self.size = match self.ceiling {
+            Some((ceiling, until)) if now < until => size.min((ceiling - 1).max(1)),
+            _ => size,
+        };
     }
 }
 
@@ -98,12 +102,14 @@ const SIZE_MAX: usize = 100_000;
 /// Answers of a round: enough for one of them to be as fast as it can be, and soon over.
 const ANSWERS_MIN: usize = 4;
 const ANSWERS_MAX: usize = 64;
+/// So many rounds in a row have to be slow: the machine may have been busy for one of them.
+const SLOW_ROUNDS_MAX: u32 = 2;
 /// Below this nobody minds a line.
 const DELAY_TOLERATED: Duration = Duration::from_millis(10);
 /// How long the fastest answer counts, once or twice.
 const PERIOD: Duration = Duration::from_secs(10);
 /// After how long a size that was too large is tried again.
-const PROBE_PERIOD: Duration = Duration::from_secs(15);
+const PROBE_PERIOD: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
