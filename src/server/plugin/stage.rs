@@ -355,7 +355,7 @@ impl Stage {
                 self.pass_on(asked.question);
                 continue;
             };
-            let Some(running) = choose(&mut self.slots, settings.pending_max) else {
+            let Some(running) = choose(&mut self.slots, settings.pending_max, now) else {
                 if self.slots.iter().any(Slot::is_sound) {
                     return self.waiting.put_back(asked);
                 }
@@ -481,9 +481,12 @@ impl Slot {
 }
 
 impl Running {
-    fn has_room(&self, pending_max: usize) -> bool {
+    fn has_room(&self, pending_max: usize, now: Instant) -> bool {
+        // It may wait for more before it answers any.
+        let is_silent = now.duration_since(self.first_since) >= SILENCE;
+        let size = self.window.size().max(if is_silent { SILENT_SIZE } else { 0 });
         let max = match self.rank {
-            Rank::Sound => pending_max.min(self.window.size()),
+            Rank::Sound => pending_max.min(size),
             Rank::OnProbation => 1,
         };
         self.asked.len() < max && self.process.has_room()
@@ -491,9 +494,9 @@ impl Running {
 }
 
 /// Returns the process with the least to do, if one has room.
-fn choose(slots: &mut [Slot], pending_max: usize) -> Option<&mut Running> {
+fn choose(slots: &mut [Slot], pending_max: usize, now: Instant) -> Option<&mut Running> {
     let running = slots.iter_mut().filter_map(|slot| match slot {
-        Slot::Up(it) if it.has_room(pending_max) => Some(&mut **it),
+        Slot::Up(it) if it.has_room(pending_max, now) => Some(&mut **it),
         _ => None,
     });
     running.min_by_key(|it| it.asked.len())
@@ -519,6 +522,9 @@ fn stamp_of(command: &str) -> Option<Stamp> {
     Some(Stamp { inode: about.ino(), modified: (about.mtime(), about.mtime_nsec()) })
 }
 
+/// After how long without an answer to its oldest question a process gets more, and how many.
+const SILENCE: Duration = Duration::from_millis(400);
+const SILENT_SIZE: usize = 16;
 /// Questions that wait in turns; beyond them the order is that of their arrival.
 const WAITING_MAX: usize = 16_384;
 /// Questions taken at once.
