@@ -83,6 +83,11 @@ impl<'s> Change<'s> {
         self.store.view(&self.txn, &self.layers).with(&self.frame)
     }
 
+    /// Makes room for records of so many bytes.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.frame.reserve(bytes);
+    }
+
     /// Adds a record to the log; returns its seq.
     pub(super) fn append(&mut self, record: &[u8]) -> Seq {
         let seq = self.layers.last.next();
@@ -135,6 +140,9 @@ impl<'s> Change<'s> {
             self.txn.commit().map_err(StoreError::of_write)?;
         } else {
             self.txn.abort();
+        }
+        if finish == Finish::Promised {
+            self.frame.shrink();
         }
         writing.frame = self.frame;
         if !(has_frame || self.has_tables || self.has_layers) {

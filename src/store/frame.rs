@@ -70,11 +70,21 @@ impl Frame {
     /// Begins a frame whose first record has the seq after `last`; keeps the memory.
     pub(super) fn begin(&mut self, last: Seq) {
         self.bytes.clear();
-        self.bytes.shrink_to(BYTES_KEPT);
         self.bytes.resize(HEADER_BYTES, 0);
         self.first = last.next();
         self.items.clear();
         self.buried.clear();
+    }
+
+    /// Makes room for so many bytes.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
+    /// Gives most of its memory back, if it has much.
+    pub(super) fn shrink(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(BYTES_KEPT);
     }
 
     /// Returns whether there is nothing in it.
@@ -152,7 +162,7 @@ impl Frame {
     }
 }
 
-/// Memory that is kept from frame to frame.
+/// Memory that is kept from frame to frame while commits are few.
 const BYTES_KEPT: usize = 1 << 20;
 
 fn pair(a: u32, b: u32) -> [u8; WORD_BYTES] {

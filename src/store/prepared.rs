@@ -50,6 +50,12 @@ impl Prepared {
         self.records.len() + self.entries.len() * size_of::<Entry>()
     }
 
+    /// Returns about how many bytes the events take in the log.
+    pub(super) fn record_bytes(&self) -> usize {
+        // A prefix each, and on average half a word behind it.
+        self.records.len() + self.heads.len() * 12
+    }
+
     /// Forgets the events; keeps up to `bytes` of memory for records, and as much for the rest.
     pub fn clear(&mut self, bytes: usize) {
         self.records.clear();

@@ -155,6 +155,7 @@ impl Writer {
         self.buried.clear();
         let transacted = transact(&store, self.finish(), |change| {
             committed.before = change.layers.last;
+            change.reserve(batch.iter().map(Prepared::record_bytes).sum());
             self.begin(&change.layers);
             self.recent.follow(&change.view())?;
             let concerned = concern_blocks(&change.view(), batch)?;
