@@ -278,8 +278,9 @@ impl Book {
                 (entry.confirmed_at, entry.failures) = (now, 0);
                 entry.due_at = now.saturating_add(rules.refresh_secs);
                 self.due.insert((entry.due_at, key));
-                self.named.change(&[key], &[]);
+                // Kept first: who was let in once is let in after a restart.
                 self.store(FactChange::put(format!("{NAMES}{key}"), format!("{now} {claim}")));
+                self.named.change(&[key], &[]);
                 tracing::debug!("a domain has confirmed an author");
             }
             Said::Nothing if entry.failures < FAILURES_MAX && !is_expired => self.put_off(key, now),
