@@ -8,11 +8,11 @@ use super::open::{options, require_existing};
 use super::output::{Progress, grouped, print, print_json, size};
 use crate::store;
 
-/// Rebuild the store in a new, smaller file
+/// Rebuild the store in new, smaller files
 ///
-/// Writes the events that are still there into a new file with full pages, checks it, and puts it
-/// in the place of the old one in one step: a crash leaves either the old store or the new one.
-/// Needs the store alone, so stop the relay first, and free disk space for the new file.
+/// Writes the events that are still there into new files with full pages, checks them, and puts
+/// them in the place of the old ones in one step: a crash leaves either the old store or the new
+/// one. Needs the store alone, so stop the relay first, and free disk space for the new files.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Arguments {

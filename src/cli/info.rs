@@ -76,21 +76,22 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
 }
 
 fn render(info: &StoreInfo, path: &str, kinds_max: usize) -> String {
+    let all = &info.size;
     let mut out = String::new();
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(out, "{name:<9} {value}");
     };
     row("version", &format!("{VERSION} (store format {})", info.format));
     row("store", path);
-    row("events", &grouped(info.events));
+    row("events", &grouped(all.events));
     row("authors", &grouped(info.authors));
     if let (Some(oldest), Some(newest)) = (info.oldest, info.newest) {
         row("created", &format!("{} to {}", utc(oldest), utc(newest)));
     }
-    row("removed", &format!("{} waiting for their space to be used again", grouped(info.dead)));
-    row("unmerged", &format!("{} in memory until the indexes take them", grouped(info.unmerged)));
-    row("file", &format!("{} ({} free)", size(info.file_bytes), size(info.free_bytes)));
-    row("map", &format!("{}, the most it can grow to", size(info.map_bytes)));
+    row("removed", &format!("{} waiting for their space to be used again", grouped(all.dead)));
+    row("unmerged", &format!("{} in memory until the indexes take them", grouped(all.unmerged)));
+    row("file", &format!("{} ({} free)", size(all.file_bytes), size(all.free_bytes)));
+    row("map", &format!("{}, the most it can grow to", size(all.map_bytes)));
     push_kinds(&mut out, &info.kinds, kinds_max);
     out.push_str("\ntable                      rows        size\n");
     for table in &info.tables {

@@ -14,8 +14,9 @@ use super::sweep::dead_bytes;
 pub struct StoreInfo {
     /// The format version.
     pub format: u32,
-    /// Living events.
-    pub events: u64,
+    /// What it takes.
+    #[serde(flatten)]
+    pub size: StoreSize,
     /// Living events by kind, ascending.
     pub kinds: Vec<(u16, u64)>,
     /// Distinct authors of living events.
@@ -24,22 +25,6 @@ pub struct StoreInfo {
     pub oldest: Option<u64>,
     /// `created_at` of the newest living event.
     pub newest: Option<u64>,
-    /// The newest position in commit order.
-    pub last_seq: u64,
-    /// Events whose index entries wait in memory to be merged into the tables.
-    pub unmerged: u64,
-    /// Replaced, deleted or expired events that are not yet removed.
-    pub dead: u64,
-    /// Size of the files in bytes.
-    pub file_bytes: u64,
-    /// Bytes in use.
-    pub used_bytes: u64,
-    /// Bytes of free pages and of room made ahead, which later commits fill.
-    pub free_bytes: u64,
-    /// Bytes of the log that were those of dead events and were not given back yet.
-    pub dead_bytes: u64,
-    /// Address space of the maps in bytes.
-    pub map_bytes: u64,
     /// The tables.
     pub tables: Vec<TableInfo>,
 }
@@ -127,19 +112,11 @@ pub fn info(store: &Store) -> Result<StoreInfo, StoreError> {
     tables.insert(1, TableInfo { name: "places", rows, bytes: places });
     Ok(StoreInfo {
         format: FORMAT,
-        events: size.events,
+        size,
         kinds: snapshot.totals().collect(),
         authors: count_authors(&snapshot)?,
         oldest: edge(&snapshot, false)?,
         newest: edge(&snapshot, true)?,
-        last_seq: size.last_seq,
-        unmerged: size.unmerged,
-        dead: size.dead,
-        file_bytes: size.file_bytes,
-        used_bytes: size.used_bytes,
-        free_bytes: size.free_bytes,
-        dead_bytes: size.dead_bytes,
-        map_bytes: size.map_bytes,
         tables,
     })
 }

@@ -15,8 +15,8 @@ section! {
         #[key(unit = "", range = Range::Characters(1, 4_096), reload = No)]
         path: PathBuf = PathBuf::from("./data");
 
-        /// Size of the memory map, which is the most that the store can ever hold. It takes
-        /// address space, not memory or disk. Absent: chosen by the free space of the disk.
+        /// Size of the memory maps, which is the most that the store can ever hold. It takes
+        /// address space, not memory or disk. Absent: a terabyte, or half of what there is.
         #[key(unit = "bytes", range = Range::Integers(1 << 20, 1 << 46), reload = No,
             example = "1099511627776")]
         map_bytes: Option<u64> = None;
