@@ -124,14 +124,22 @@ pub struct CoreMetrics {
     pub traffic: Arc<Traffic>,
 }
 
-/// Bytes of sockets after the upgrade: frames, before TLS of a proxy.
+/// Bytes of sockets after the upgrade: frames, before TLS; and handshakes of TLS.
 #[derive(Debug, Default)]
 pub struct Traffic {
     /// Read.
     pub received_bytes_total: Counter,
     /// Written.
     pub sent_bytes_total: Counter,
+    /// Handshakes of TLS that came to their end.
+    pub handshakes_total: Counter,
+    /// Those that did not, by place in [`HANDSHAKE_FAILURES`].
+    pub handshakes_failed_total: [Counter; HANDSHAKE_FAILURES.len()],
 }
+
+/// Why a handshake of TLS did not come to its end: it took too long; what came was no TLS; both
+/// sides did not come to terms; the client went.
+pub const HANDSHAKE_FAILURES: [&str; 4] = ["timeout", "plain", "refused", "gone"];
 
 /// What queries of one plan cost.
 #[derive(Debug, Default)]

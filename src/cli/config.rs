@@ -3,10 +3,12 @@
 use clap::{Args, Subcommand};
 
 use super::arguments::Common;
+use super::certificate;
 use super::exit::Failure;
 use super::output::{print, print_json, say};
 use super::peering;
 use super::serve::live;
+use crate::clock::Clock;
 use crate::config::write;
 
 /// Show and check the configuration
@@ -54,6 +56,12 @@ fn check(common: &Common) -> Result<(), Failure> {
     let config = common.load(Vec::new())?;
     // What the relay reads when it starts, too: the files that keys name.
     live(&config.settings)?;
+    if let Some(certificate) = certificate::read(&config.settings)? {
+        let now = Clock::system().now_secs();
+        for remark in certificate::remarks(&config.settings, &certificate, now) {
+            say(&format!("warning: {remark}"));
+        }
+    }
     peering::check(&config.settings, &config.peers)?;
     match &config.file {
         Some(file) => say(&format!("{} is valid", file.display())),

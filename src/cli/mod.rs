@@ -25,6 +25,7 @@ mod watchdog;
 
 mod admin;
 mod backup;
+mod certificate;
 mod check;
 mod compact;
 mod completions;

@@ -9,14 +9,18 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::certificate::Custody;
 use super::exit::Failure;
 use super::log::Log;
 use super::peering::Peering;
 use super::serve::live;
+use crate::clock::Clock;
 use crate::config::change::files;
 use crate::config::change::loggable;
 use crate::config::{Change, ChangedKey, Config, ConfigError, Peer, Settings, Sources, load};
+use crate::net::Certificate;
 use crate::server::{LiveSettings, Occasion, Steward};
 
 /// Reads the configuration again when there is a reason to.
@@ -25,6 +29,8 @@ pub(super) struct Reloads {
     config: Config,
     log: Log,
     watch: Watch,
+    /// The certificate, once the relay serves.
+    custody: Custody,
     /// The peers, once the relay serves.
     peering: Option<Peering>,
 }
@@ -39,7 +45,8 @@ impl Reloads {
         // A file that was read must not be missing later: it would be as if it were empty.
         let sources = Sources { file: config.file.clone(), ..sources };
         let log = Log::start(&config.settings.log);
-        Ok(Reloads { sources, config, log, watch, peering: None })
+        let custody = Custody::default();
+        Ok(Reloads { sources, config, log, watch, custody, peering: None })
     }
 
     /// Returns the peers that the configuration names.
@@ -50,6 +57,12 @@ impl Reloads {
     /// Returns the settings in effect.
     pub(super) fn current(&self) -> &Settings {
         &self.config.settings
+    }
+
+    /// Keeps the certificate that the relay starts with up to date, from here on.
+    pub(super) fn keep_certificate(&mut self, certificate: Option<Arc<Certificate>>) {
+        let now = Clock::system().now_secs();
+        self.custody = Custody::begin(&self.config.settings, certificate, now);
     }
 
     /// Follows the peers that the configuration names, from here on.
@@ -70,7 +83,7 @@ impl Reloads {
                 return None;
             }
         };
-        let settings = match live(&change.config.settings) {
+        let mut settings = match live(&change.config.settings) {
             Ok(settings) => settings,
             Err(failure) => {
                 tell_failure(&failure);
@@ -89,6 +102,8 @@ impl Reloads {
         self.log.set(&change.config.settings.log);
         tell(&change);
         self.config = change.config;
+        let now = Clock::system().now_secs();
+        settings.certificate = self.custody.renewed(&self.config.settings, now);
         self.sources.file.clone_from(&self.config.file);
         let config = &self.config;
         self.watch.follow(paths(&self.sources, &config.settings, &config.peers));
@@ -103,6 +118,7 @@ impl Reloads {
 
 impl Steward for Reloads {
     fn settings(&mut self, occasion: Occasion) -> Option<LiveSettings> {
+        self.custody.remind(Clock::system().now_secs());
         match occasion {
             Occasion::Signal => self.watch.note(),
             Occasion::Look if !self.watch.has_changed() => return None,

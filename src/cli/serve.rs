@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::arguments::Common;
+use super::certificate;
 use super::exit::Failure;
 use super::groups;
 use super::names::own_names;
@@ -71,11 +72,13 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
         Failure::failed(format!("failed to take the sockets of the service manager: {error}"))
     })?;
     peering::check(reloads.current(), reloads.peers())?;
-    let server = Server::start(options(reloads.current())?, store.clone(), &given)?;
+    let options = options(reloads.current())?;
+    reloads.keep_certificate(options.live.certificate.clone());
+    let server = Server::start(options, store.clone(), &given)?;
     let peering = Peering::new(reloads.current(), store.clone(), server.entrance());
     reloads.follow_peers(peering)?;
     introduce(&store, &server)?;
-    service::notify_ready(&format!("listening on ws://{}", server.local_addr()));
+    service::notify_ready(&format!("listening on {}", addresses(&server).join(", ")));
     let watching = watchdog::start(server.pulse());
     server.run_until_signal(&mut reloads, || {
         service::notify_stopping();
@@ -87,11 +90,12 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
 
 /// Says what runs, where, and what to do next.
 fn introduce(store: &Store, server: &Server) -> Result<(), Failure> {
-    let address = server.local_addr();
     let events: u64 =
         store.snapshot()?.totals().fold(0, |sum, (_, count)| sum.saturating_add(count));
     say(&format!("Chappe {}, a Nostr relay", env!("CARGO_PKG_VERSION")));
-    say(&format!("  listening on  ws://{address}"));
+    for address in addresses(server) {
+        say(&format!("  listening on  {address}"));
+    }
     say(&format!("  events        {} in {}", grouped(events), store.path().display()));
     if let Some(metrics) = server.metrics_addr() {
         say(&format!("  metrics       http://{metrics}/metrics"));
@@ -101,6 +105,11 @@ fn introduce(store: &Store, server: &Server) -> Result<(), Failure> {
     Ok(())
 }
 
+fn addresses(server: &Server) -> Vec<String> {
+    let encrypted = server.encrypted_addrs().iter().map(|address| format!("wss://{address}"));
+    std::iter::once(format!("ws://{}", server.local_addr())).chain(encrypted).collect()
+}
+
 /// Hands the settings on in the server's own words.
 ///
 /// # Errors
@@ -108,21 +117,25 @@ fn introduce(store: &Store, server: &Server) -> Result<(), Failure> {
 /// If a file that a key names cannot be used.
 pub fn options(settings: &Settings) -> Result<ServerSettings, Failure> {
     let keys = own_keys(settings)?.map(Arc::new);
+    let certificate = certificate::read(settings)?;
     Ok(ServerSettings {
         listen: settings.server.listen,
+        encrypted: certificate.iter().flat_map(|_| settings.tls.listen.clone()).collect(),
         cores: (settings.server.threads > 0).then(|| size_of(settings.server.threads)),
         groups: keys.as_deref().and_then(|keys| groups::rules(settings, keys)),
         membership: keys.as_deref().and_then(|keys| membership_of(settings, keys)),
         keys,
         metrics: settings.metrics.listen,
-        live: live(settings)?,
+        live: LiveSettings { certificate, ..live(settings)? },
     })
 }
 
-/// Hands on what may change while the relay serves; reads the files that keys name, each time.
+/// Hands on what may change while the relay serves; reads the files that keys name, each time, but
+/// for the certificate: a broken one must not keep other settings from being taken.
 pub(super) fn live(settings: &Settings) -> Result<LiveSettings, Failure> {
     let limits = &settings.limits;
     Ok(LiveSettings {
+        certificate: None,
         connections_max: size_of(settings.server.max_connections),
         message_bytes_max: size_of(limits.max_message_bytes),
         outbound_bytes_max: size_of(limits.outbound_bytes_max),

@@ -55,6 +55,7 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
             ),
         });
     }
+    found.extend(of_tls(settings));
     let guard = &settings.guard;
     if guard.max_ban_secs < guard.ban_secs {
         found.push(Conflict {
@@ -67,4 +68,41 @@ pub(super) fn conflicts(settings: &Settings) -> Vec<Conflict> {
         });
     }
     found
+}
+
+/// Returns what is missing for TLS, or in its way.
+fn of_tls(settings: &Settings) -> Option<Conflict> {
+    let tls = &settings.tls;
+    let ports = || tls.listen.iter().map(|address| address.port());
+    let (key, other, text) = match (&tls.certificate_file, &tls.key_file) {
+        (None, None) => return None,
+        (Some(_), None) => (
+            "tls.certificate_file",
+            "tls.key_file",
+            "expected the file with its key, too (tls.key_file), found none".to_owned(),
+        ),
+        (None, Some(_)) => (
+            "tls.key_file",
+            "tls.certificate_file",
+            "expected the file with its certificate, too (tls.certificate_file), found none"
+                .to_owned(),
+        ),
+        (Some(_), Some(_)) if tls.listen.is_empty() => (
+            "tls.listen",
+            "tls.certificate_file",
+            "expected an address such as [::]:443, found none".to_owned(),
+        ),
+        // Sockets of a service manager are told apart by their ports.
+        (Some(_), Some(_)) => {
+            match ports().find(|it| *it > 0 && *it == settings.server.listen.port()) {
+                None => return None,
+                Some(port) => (
+                    "tls.listen",
+                    "server.listen",
+                    format!("expected another port than that of server.listen, found {port}"),
+                ),
+            }
+        }
+    };
+    Some(Conflict { key, other, text })
 }

@@ -18,7 +18,7 @@ pub use judging::{PluginKeys, PolicySettings};
 pub use managing::ManagementSettings;
 pub use presence::{DelegationSettings, GroupSettings, MembershipSettings, RelaySettings};
 pub use reaching::NetworkSettings;
-pub use serving::{AuthSettings, LimitSettings, ServerSettings};
+pub use serving::{AuthSettings, LimitSettings, ServerSettings, TlsSettings};
 pub use storing::{MaintenanceSettings, StoreSettings};
 pub use telling::{LogSettings, MetricsSettings, PageSettings};
 
@@ -32,6 +32,7 @@ settings! {
     store: StoreSettings,
     maintenance: MaintenanceSettings,
     server: ServerSettings,
+    tls: TlsSettings,
     auth: AuthSettings,
     policy: PolicySettings,
     plugin: PluginKeys,

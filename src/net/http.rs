@@ -20,11 +20,11 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
 use super::extension::{self, Encoding};
 use super::proxy::{self, Gate, Pass, Refusal};
+use super::stream::Stream;
 
 /// What answers requests that do not ask for a websocket.
 pub trait Site {
@@ -175,7 +175,7 @@ impl Response {
 
 /// A connection that left the HTTP stage by an upgrade which has been answered.
 pub(crate) struct Upgraded {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Bytes the client sent right behind its request.
     pub(crate) early: Vec<u8>,
     pub(crate) request: RequestHead,
@@ -207,7 +207,7 @@ pub(crate) struct StageOptions {
 
 /// Serves requests until one of them upgrades (`Some`) or the connection ends.
 pub(crate) async fn serve_stage(
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     options: StageOptions,
 ) -> Option<Upgraded> {

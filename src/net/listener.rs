@@ -26,9 +26,11 @@ use super::extension::Encoding;
 use super::http::{self, Guest, RequestHead, Site, StageOptions, Upgraded};
 use super::outbound::{Outbound, OutboundLimits};
 use super::proxy::{self, Gate, Pass, Refusal, Trust};
+use super::stream::Stream;
+use super::tls::{self, Certificate, Scratch, Unmet};
 use super::websocket::{Connection, Conversation};
 use crate::deflate::Inflater;
-use crate::metrics::Traffic;
+use crate::metrics::{HANDSHAKE_FAILURES, Traffic, place_of};
 
 /// Failure to open a listening socket.
 #[derive(Debug, thiserror::Error)]
@@ -49,15 +51,33 @@ impl ListenError {
             io::ErrorKind::AddrInUse => {
                 Some(format!("another process listens on port {port}; stop it or choose another"))
             }
-            io::ErrorKind::PermissionDenied => {
-                Some(format!("port {port} needs privileges; choose one above 1023"))
-            }
+            io::ErrorKind::PermissionDenied => Some(format!(
+                "port {port} needs a privilege; have systemd listen there (relay.socket), or \
+                     choose one above 1023"
+            )),
             io::ErrorKind::AddrNotAvailable => {
                 Some(format!("no interface of this machine has the address {}", self.address.ip()))
             }
             _ => None,
         }
     }
+}
+
+/// A listening socket, and what is spoken there.
+pub struct Listening {
+    /// The socket.
+    pub socket: StdListener,
+    /// What is spoken.
+    pub wire: Wire,
+}
+
+/// What the bytes of a connection are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// HTTP and websockets as they are.
+    Plain,
+    /// The same over TLS.
+    Encrypted,
 }
 
 /// Opens `count` listeners on one address. Port 0 is chosen by the first, the others follow it.
@@ -83,8 +103,8 @@ pub fn listen(address: SocketAddr, count: usize) -> Result<Vec<StdListener>, Lis
 /// # Errors
 ///
 /// If the system has no room for the copies.
-pub fn share(given: &[StdListener], count: usize) -> io::Result<Vec<Vec<StdListener>>> {
-    let copy = |listener: &StdListener| {
+pub fn share(given: &[&StdListener], count: usize) -> io::Result<Vec<Vec<StdListener>>> {
+    let copy = |listener: &&StdListener| {
         let copy = listener.try_clone()?;
         copy.set_nonblocking(true)?;
         Ok(copy)
@@ -130,6 +150,8 @@ pub struct NetOptions {
     pub close_deadline: Duration,
     /// What is agreed on with a client that offers compression.
     pub encoding: Encoding,
+    /// What the relay proves its name with where it speaks TLS.
+    pub certificate: Option<Arc<Certificate>>,
     /// The connections there is room for, shared by all cores.
     pub places: Arc<Places>,
     /// What may wait for slow readers, shared by all cores.
@@ -196,6 +218,8 @@ pub(crate) struct Local {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Every compressed message of the core passes through here.
     pub(crate) inflater: RefCell<Inflater>,
+    /// What is encrypted passes through here.
+    tls: Rc<Scratch>,
     site: Rc<dyn Site>,
     gate: Rc<dyn Gate>,
     accept: Box<Accept>,
@@ -210,7 +234,7 @@ pub(crate) struct Local {
 /// than the close deadline. Must run inside a `LocalSet`. The options may change meanwhile; bounds of
 /// messages and queues, and what is agreed on, hold for connections that are opened afterwards.
 pub async fn serve<A>(
-    listeners: Vec<StdListener>,
+    listeners: Vec<Listening>,
     site: Rc<dyn Site>,
     gate: Rc<dyn Gate>,
     accept: A,
@@ -220,14 +244,16 @@ pub async fn serve<A>(
 where
     A: Fn(ConnectionInfo, Outbound) -> Box<dyn Conversation> + 'static,
 {
-    let listeners: Vec<TcpListener> =
-        listeners.into_iter().map(TcpListener::from_std).collect::<io::Result<_>>()?;
+    let take = |it: Listening| Ok((TcpListener::from_std(it.socket)?, it.wire));
+    let listeners: Vec<(TcpListener, Wire)> =
+        listeners.into_iter().map(take).collect::<io::Result<_>>()?;
     let traffic = Arc::clone(&options.borrow().traffic);
     let local = Rc::new(Local {
         options,
         traffic,
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         inflater: RefCell::default(),
+        tls: Rc::default(),
         site,
         gate,
         accept: Box::new(accept),
@@ -243,7 +269,7 @@ where
             biased;
             () = &mut shutdown => break,
             accepted = accept_next(&listeners) => match accepted {
-                Ok((stream, peer)) => admit(&local, stream, peer),
+                Ok((socket, peer, wire)) => admit(&local, socket, peer, wire),
                 Err(error) => accept_failed(error).await,
             },
         }
@@ -254,10 +280,16 @@ where
 }
 
 /// Accepts the next connection of any of the listeners.
-async fn accept_next(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept_next(
+    listeners: &[(TcpListener, Wire)],
+) -> io::Result<(TcpStream, SocketAddr, Wire)> {
     poll_fn(|context| {
-        let mut accepted = listeners.iter().map(|it| it.poll_accept(context));
-        accepted.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        for (listener, wire) in listeners {
+            if let Poll::Ready(accepted) = listener.poll_accept(context) {
+                return Poll::Ready(accepted.map(|(socket, peer)| (socket, peer, *wire)));
+            }
+        }
+        Poll::Pending
     })
     .await
 }
@@ -276,39 +308,48 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-fn admit(local: &Rc<Local>, stream: TcpStream, peer: SocketAddr) {
+fn admit(local: &Rc<Local>, socket: TcpStream, peer: SocketAddr, wire: Wire) {
     // A failure means that the socket is gone, which its first read will tell.
-    let _ = stream.set_nodelay(true);
+    let _ = socket.set_nodelay(true);
     let trust = local.gate.trust(peer.ip());
     // For whom a proxy speaks is known when it has said so.
     let guest = match trust {
         Trust::Client => match local.gate.enter(peer.ip()) {
             Ok(pass) => Guest::Known(pass),
-            Err(refusal) => return turn_away(local, stream, peer, refusal),
+            Err(refusal) => return turn_away(local, (socket, wire), peer, refusal),
         },
         Trust::Forwarding | Trust::Prefixing => Guest::Forwarded,
     };
     let place = local.options.borrow().places.take();
     match place {
         Some(place) => {
-            let arrival = Arrival { stream, peer, trust, guest };
+            let arrival = Arrival { socket, peer, wire, trust, guest };
             tokio::task::spawn_local(connect(Rc::clone(local), arrival, place));
         }
-        None => turn_away(local, stream, peer, FULL),
+        None => turn_away(local, (socket, wire), peer, FULL),
     }
 }
 
-/// Tells a client that is not let in so, in HTTP, unless many are being told already.
-fn turn_away(local: &Rc<Local>, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
-    if let Some(told) = Told::take(local) {
-        tokio::task::spawn_local(tell(told, stream, peer, refusal));
+/// Tells a client that is not let in so, in HTTP, unless many are being told already. Over TLS it
+/// is not: the handshake would be the most that a connection costs.
+fn turn_away(
+    local: &Rc<Local>,
+    (socket, wire): (TcpStream, Wire),
+    peer: SocketAddr,
+    refusal: Refusal,
+) {
+    if wire == Wire::Plain
+        && let Some(told) = Told::take(local)
+    {
+        tokio::task::spawn_local(tell(told, socket, peer, refusal));
     }
 }
 
 /// A socket that was accepted.
 struct Arrival {
-    stream: TcpStream,
+    socket: TcpStream,
     peer: SocketAddr,
+    wire: Wire,
     trust: Trust,
     guest: Guest,
 }
@@ -323,9 +364,9 @@ async fn connect(local: Rc<Local>, arrival: Arrival, _place: Place) {
 
 /// Serves HTTP until a request upgrades, having found out who speaks.
 async fn receive(local: Rc<Local>, arrival: Arrival) -> Option<Upgraded> {
-    let Arrival { mut stream, mut peer, trust, mut guest } = arrival;
+    let Arrival { mut socket, mut peer, wire, trust, mut guest } = arrival;
     if trust == Trust::Prefixing {
-        let reading = proxy::read_header(&mut stream, peer);
+        let reading = proxy::read_header(&mut socket, peer);
         let deadline = local.options.borrow().header_deadline;
         match tokio::time::timeout(deadline, reading).await {
             Ok(Ok(client)) => peer = client,
@@ -340,7 +381,48 @@ async fn receive(local: Rc<Local>, arrival: Arrival) -> Option<Upgraded> {
             Err(refusal) => Guest::Refused(refusal),
         };
     }
+    let stream = match wire {
+        Wire::Plain => Stream::Plain(socket),
+        // As before a handshake that nobody has announced.
+        Wire::Encrypted if matches!(guest, Guest::Refused(_)) => return None,
+        Wire::Encrypted => {
+            let stream = encrypt(&local, socket).await?;
+            if let Stream::Plain(_) = stream {
+                guest = Guest::Refused(NOT_ENCRYPTED);
+            }
+            stream
+        }
+    };
     http::serve_stage(stream, peer, local.stage_options(guest)).await
+}
+
+/// Leads a socket through the handshake of TLS; it stays plain if the client speaks plainly.
+async fn encrypt(local: &Local, socket: TcpStream) -> Option<Stream> {
+    let (certificate, deadline) = {
+        let options = local.options.borrow();
+        (options.certificate.clone()?, options.header_deadline)
+    };
+    let meeting = tls::meet(socket, Arc::clone(certificate.config()), Rc::clone(&local.tls));
+    let failed = |reason| {
+        local.traffic.handshakes_failed_total[place_of(&HANDSHAKE_FAILURES, reason)].add(1);
+    };
+    match tokio::time::timeout(deadline, meeting).await {
+        Ok(Ok(stream)) => {
+            local.traffic.handshakes_total.add(1);
+            return Some(Stream::Encrypted(stream));
+        }
+        Ok(Err(Unmet::Plain(socket))) => {
+            failed("plain");
+            return Some(Stream::Plain(socket));
+        }
+        Ok(Err(Unmet::Failed(error))) => {
+            tracing::debug!(%error, "a handshake of TLS has failed");
+            failed("refused");
+        }
+        Ok(Err(Unmet::Gone)) => failed("gone"),
+        Err(_) => failed("timeout"),
+    }
+    None
 }
 
 fn converse(local: Rc<Local>, upgraded: Upgraded) -> Connection {
@@ -356,9 +438,9 @@ fn converse(local: Rc<Local>, upgraded: Upgraded) -> Connection {
     Connection::new(local, upgraded.stream, upgraded.early, outbound, conversation)
 }
 
-async fn tell(told: Told, stream: TcpStream, peer: SocketAddr, refusal: Refusal) {
+async fn tell(told: Told, socket: TcpStream, peer: SocketAddr, refusal: Refusal) {
     let options = told.0.stage_options(Guest::Refused(refusal));
-    http::serve_stage(stream, peer, options).await;
+    http::serve_stage(Stream::Plain(socket), peer, options).await;
 }
 
 /// One of the few connections that are told why; beyond them sockets are closed in silence.
@@ -432,6 +514,12 @@ const BACKLOG: i32 = 4096;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Long enough to let connections end, short enough that nobody gives up waiting.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// What is said in plain HTTP where TLS is spoken.
+const NOT_ENCRYPTED: Refusal = Refusal {
+    status: 400,
+    line: "TLS is spoken here: the address begins with wss:// or https://",
+    wait_secs: None,
+};
 const FULL: Refusal = Refusal { status: 503, line: "too many connections", wait_secs: None };
 /// Connections of one core that may be busy being told why they are not let in.
 const REFUSALS_MAX: usize = 256;

@@ -273,7 +273,8 @@ impl Outbound {
         queue.still_periods > 1
     }
 
-    /// Writes until the queue is empty (ready) or the stream takes no more (pending).
+    /// Writes until the queue is empty and the stream keeps nothing back (ready) or takes no more
+    /// (pending).
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &self,
         stream: &mut S,
@@ -289,7 +290,7 @@ impl Outbound {
             };
             queue.advance(written);
         }
-        Poll::Ready(Ok(()))
+        Pin::new(stream).poll_flush(context)
     }
 
     /// Marks the connection as over, which frees the queue.

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{
-    Backlog, CloseCode, Conversation, Encoding, Ending, Flow, Gate, NetOptions, Outbound,
-    OutboundLimits, Pass, Places, Refusal, RequestHead, Response, Site, Trust,
+    Backlog, CloseCode, Conversation, Encoding, Ending, Flow, Gate, Listening, NetOptions,
+    Outbound, OutboundLimits, Pass, Places, Refusal, RequestHead, Response, Site, Trust, Wire,
 };
 
 /// Returns the seed of a random test: `SEED` of the environment, or a random one.
@@ -57,6 +57,7 @@ pub(super) fn options() -> NetOptions {
         ping_period: DEADLINE,
         close_deadline: DEADLINE,
         encoding: Encoding::Deflate,
+        certificate: None,
         places: Arc::new(Places::new(100)),
         backlog: Arc::new(Backlog::new(usize::MAX)),
         traffic: Arc::default(),
@@ -104,6 +105,10 @@ pub(super) struct TestRelay {
 
 impl TestRelay {
     pub(super) fn start(options: NetOptions) -> Self {
+        TestRelay::start_speaking(Wire::Plain, options)
+    }
+
+    pub(super) fn start_speaking(wire: Wire, options: NetOptions) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = super::listen(address, 1).expect("a free port").remove(0);
         let address = listener.local_addr().expect("bound");
@@ -123,7 +128,8 @@ impl TestRelay {
                 tokio::task::spawn_local(obey(order_inbox, outbounds));
                 let stopped = async { drop(stopped.await) };
                 let options = Rc::new(RefCell::new(options));
-                let (listeners, site) = (vec![listener], Rc::new(Page));
+                let listeners = vec![Listening { socket: listener, wire }];
+                let site = Rc::new(Page);
                 super::serve(listeners, site, Rc::new(Open), accept, options, stopped).await
             };
             tokio::task::LocalSet::new().block_on(&runtime, relay).expect("served");

@@ -17,13 +17,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 use tungstenite::protocol::frame::coding::{CloseCode, Control};
 
 use super::frame::{Decoder, Fault, Item, Sender, Then};
 use super::listener::{Local, NetOptions};
 use super::outbound::{Outbound, Standing};
+use super::stream::Stream;
 
 /// One connection's listener to what its client says. All calls come from the core's thread.
 ///
@@ -81,7 +81,7 @@ pub enum Ending {
 
 /// The task of one connection; ready when it is over.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     decoder: Decoder,
     outbound: Outbound,
     conversation: Box<dyn Conversation>,
@@ -144,7 +144,7 @@ struct Burst {
 impl Connection {
     pub(crate) fn new(
         local: Rc<Local>,
-        stream: TcpStream,
+        stream: Stream,
         early: Vec<u8>,
         outbound: Outbound,
         conversation: Box<dyn Conversation>,

@@ -34,6 +34,11 @@ impl RelayUrl {
         })
     }
 
+    /// Returns the host: a name in lower case, or an address.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Tells whether the host is this machine itself, whatever the port.
     pub fn is_loopback(&self) -> bool {
         &*self.host == "localhost" || self.ip().is_some_and(|ip| ip.is_loopback())

@@ -6,7 +6,7 @@
 //! here locks.
 
 use std::cell::RefCell;
-use std::net::{IpAddr, TcpListener};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,7 @@ use crate::fanout::{Consumer, SubscriptionIndex};
 use crate::ingest::{Replies, Reply, WriterHandle};
 use crate::mailbox::{Inbox, Sender};
 use crate::metrics::{CaretakerMetrics, CoreMetrics};
-use crate::net::{self, ConnectionInfo, Encoding, NetOptions, Outbound};
+use crate::net::{self, ConnectionInfo, Encoding, Listening, NetOptions, Outbound};
 use crate::nostr::{Event, PublicKey, Verifier};
 use crate::policy::{Crowd, Follower, Standings};
 use crate::seq::Seq;
@@ -204,7 +204,7 @@ pub(super) struct CoreParts {
 /// What a core's thread is started with.
 pub(super) struct CoreStart {
     pub(super) parts: CoreParts,
-    pub(super) listeners: Vec<TcpListener>,
+    pub(super) listeners: Vec<Listening>,
     pub(super) bell: Arc<Notify>,
     pub(super) stop: watch::Receiver<bool>,
 }

@@ -77,6 +77,7 @@ impl InForce {
                 Compression::Off => Encoding::Plain,
                 Compression::Live | Compression::All => Encoding::Deflate,
             },
+            certificate: settings.certificate.clone(),
             places: Arc::clone(&self.places),
             backlog: Arc::clone(&self.backlog),
             traffic: Arc::clone(&core.traffic),

@@ -75,8 +75,8 @@ pub use recall::read_members;
 pub use registrar::NameSettings;
 pub use run::Server;
 pub use settings::{
-    About, Compression, LiveSettings, ManagementSettings, MembershipSettings, Naming, PageSettings,
-    Proxies, ServerError, ServerSettings,
+    About, Addresses, Compression, LiveSettings, ManagementSettings, MembershipSettings, Naming,
+    PageSettings, Proxies, ServerError, ServerSettings,
 };
 pub use signals::{Occasion, Steward};
 pub use warden::Retention;

@@ -18,7 +18,8 @@ use crate::fanout::Consumer;
 use crate::mailbox::Sender;
 use crate::metrics::exposition::{Exposition, Unit, seconds};
 use crate::metrics::{
-    CLASSES, CoreMetrics, Counter, PLANS, PluginMetrics, QueryMetrics, REASONS, VERDICTS,
+    CLASSES, CoreMetrics, Counter, HANDSHAKE_FAILURES, PLANS, PluginMetrics, QueryMetrics, REASONS,
+    VERDICTS,
 };
 use crate::net::{self, Bytes, RequestHead, Response, Site};
 use crate::policy::Activity;
@@ -58,6 +59,7 @@ impl Report {
         page.gauge("chappe_build_info", "Always 1; the version is a label.")
             .labelled(&format!("version=\"{}\"", env!("CARGO_PKG_VERSION")), 1);
         self.tell_connections(&mut page);
+        self.tell_tls(&mut page);
         self.tell_events(&mut page);
         self.tell_queries(&mut page);
         self.tell_writer(&mut page);
@@ -117,6 +119,26 @@ impl Report {
         self.by_core(page, "chappe_pauses_total", paused, |it| &it.paused_total);
         let slow = "Connections given up because their clients did not read.";
         self.by_core(page, "chappe_slow_readers_total", slow, |it| &it.slow_readers_total);
+    }
+
+    fn tell_tls(&self, page: &mut Exposition) {
+        let done = "Handshakes of TLS that came to their end.";
+        self.by_core(page, "chappe_tls_handshakes_total", done, |it| &it.traffic.handshakes_total);
+        let help = "Handshakes of TLS that did not, by reason.";
+        let mut samples = page.counter("chappe_tls_handshakes_failed_total", help);
+        for (place, reason) in HANDSHAKE_FAILURES.iter().enumerate() {
+            let failed = self.cores.iter().map(|it| &it.traffic.handshakes_failed_total[place]);
+            samples
+                .labelled(&format!("reason=\"{reason}\""), failed.map(Counter::total).sum::<u64>());
+        }
+        if let Some(certificate) = &self.relay.in_force.load().certificate {
+            let help = "When the certificate in force ends, in seconds since 1970.";
+            page.gauge("chappe_tls_certificate_end_timestamp_seconds", help)
+                .value(certificate.ends_at());
+            let left = certificate.ends_at().saturating_sub(self.relay.clock.now_secs());
+            page.gauge("chappe_tls_certificate_days_left", "Whole days until then.")
+                .value(left / 86_400);
+        }
     }
 
     fn tell_events(&self, page: &mut Exposition) {

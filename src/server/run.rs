@@ -23,7 +23,7 @@ use super::pulse::Pulse;
 use super::recall;
 use super::render::SliceSize;
 use super::scribe::Scribe;
-use super::settings::{LiveSettings, ServerError, ServerSettings};
+use super::settings::{Addresses, LiveSettings, ServerError, ServerSettings};
 use super::signals::{Sign, Signals, Steward};
 use super::start::{self, Consumers, Starter};
 use super::threads::{Leashed, Spawner, Thread};
@@ -45,7 +45,7 @@ use crate::sys;
 
 /// A running server. Dropping it leaves it running until the process ends.
 pub struct Server {
-    address: SocketAddr,
+    addresses: Addresses,
     signals: Signals,
     plugin_metrics: Arc<PluginMetrics>,
     relay: Arc<Relay>,
@@ -89,7 +89,7 @@ impl Server {
     ) -> Result<Server, ServerError> {
         let signals = Signals::listen().map_err(ServerError::Signals)?;
         let count = settings.cores.unwrap_or_else(sys::core_count).max(1);
-        let (listeners, address) = start::listen(&settings, count, given)?;
+        let (listeners, addresses) = start::listen(&settings, count, given)?;
         let reporting = settings.metrics.map(|address| net::listen(address, 1)).transpose()?;
         let bells: Vec<Arc<Notify>> = (0..count).map(|_| Arc::default()).collect();
         let inboxes = start::inboxes(&bells);
@@ -102,7 +102,7 @@ impl Server {
         let (herald, herald_replies, desk) = herald::desk();
         let scribe = membership.is_some().then(|| Scribe::new(standings.clone(), herald.clone()));
         let (office, calls) = management::office_channel();
-        let facts = (standings, InForce::new(live, address), office, gate);
+        let facts = (standings, InForce::new(live, addresses.plain), office, gate);
         let relay = Arc::new(relay(store, keys.as_deref(), facts, count));
 
         let (spawner, ended) = Spawner::new();
@@ -132,7 +132,7 @@ impl Server {
         let reporter = starter.reporter(report, reporting)?;
         let herald = speaker.map(|thread| (herald, thread));
         Ok(Server {
-            address,
+            addresses,
             signals,
             plugin_metrics,
             relay,
@@ -153,9 +153,14 @@ impl Server {
         })
     }
 
-    /// Returns the address the server listens on.
+    /// Returns the address the server listens on without TLS.
     pub fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.addresses.plain
+    }
+
+    /// Returns the addresses that the server speaks TLS at.
+    pub fn encrypted_addrs(&self) -> &[SocketAddr] {
+        &self.addresses.encrypted
     }
 
     /// Returns what each core counts.

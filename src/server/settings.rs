@@ -9,7 +9,7 @@ use super::plugin::PluginSettings;
 use super::registrar::NameSettings;
 use super::warden::Retention;
 use crate::address::{AddressRanges, ClientNaming};
-use crate::net::ListenError;
+use crate::net::{Certificate, ListenError};
 use crate::nostr::{Keypair, PublicKey};
 use crate::policy::{Admins, MembershipRules, MembershipTerms, groups};
 use crate::query::{QueryLimits, ReconcileLimits};
@@ -21,6 +21,8 @@ use crate::store::StoreError;
 pub struct ServerSettings {
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// Where to listen for TLS, besides; nothing without a certificate.
+    pub encrypted: Vec<SocketAddr>,
     /// How many cores, and as many workers; `None` for as many as this machine has.
     pub cores: Option<usize>,
     /// What the relay signs its own events with.
@@ -38,6 +40,8 @@ pub struct ServerSettings {
 /// The settings that may change while the relay serves; how is said in `in_force`.
 #[derive(Clone, Debug)]
 pub struct LiveSettings {
+    /// What the relay proves its name with, if it speaks TLS itself.
+    pub certificate: Option<Arc<Certificate>>,
     /// How many connections there may be at once.
     pub connections_max: usize,
     /// How long a message from a client may be.
@@ -164,6 +168,15 @@ pub struct PageSettings {
     pub counters: bool,
     /// The one at `/admin`.
     pub admin: bool,
+}
+
+/// Where a server is reached.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Over plain sockets: the first address, if there are several.
+    pub plain: SocketAddr,
+    /// Over TLS.
+    pub encrypted: Vec<SocketAddr>,
 }
 
 /// Why the server did not start, or stopped by itself.

@@ -16,7 +16,7 @@ use super::plugin::{Question, QuestionSender, Stage, StageParts};
 use super::pulse::Pulse;
 use super::report::Report;
 use super::scribe::Scribe;
-use super::settings::{ServerError, ServerSettings};
+use super::settings::{Addresses, ServerError, ServerSettings};
 use super::threads::{Leashed, Sentinel, Spawner, Thread};
 use super::warden::Warden;
 use super::work::{Job, Worker};
@@ -24,7 +24,7 @@ use crate::fanout::{Consumer, Producer, Ring, Waker};
 use crate::ingest::{self, GroupKeeping, Replies, Reply, Witness, WriterHandle, WriterThread};
 use crate::mailbox::{self, Inbox, Sender};
 use crate::metrics::PluginMetrics;
-use crate::net;
+use crate::net::{self, Listening, Wire};
 use crate::nostr::{Keypair, Verifier};
 use crate::policy::groups::Rules;
 use crate::policy::{InviteKey, MembershipRules};
@@ -32,22 +32,51 @@ use crate::seq::Seq;
 use crate::store::Store;
 
 /// The sockets of each core.
-pub(super) type Listeners = Vec<Vec<TcpListener>>;
+pub(super) type Listeners = Vec<Vec<Listening>>;
 
-/// Returns the sockets of each core, and the address that clients reach them at.
+/// Returns the sockets of each core, and the addresses that clients reach them at. Of those that
+/// were given TLS is spoken where the settings name the port.
 pub(super) fn listen(
     settings: &ServerSettings,
     cores: usize,
     given: &[TcpListener],
-) -> Result<(Listeners, SocketAddr), ServerError> {
-    let listeners: Listeners = if given.is_empty() {
-        net::listen(settings.listen, cores)?.into_iter().map(|it| vec![it]).collect()
-    } else {
-        net::share(given, cores).map_err(ServerError::Sockets)?
+) -> Result<(Listeners, Addresses), ServerError> {
+    let is_of = |socket: &&TcpListener, port: u16| {
+        socket.local_addr().is_ok_and(|address| address.port() == port)
     };
-    let first = listeners.iter().flatten().next();
-    let address = first.and_then(|it| it.local_addr().ok()).unwrap_or(settings.listen);
-    Ok((listeners, address))
+    let is_encrypted =
+        |socket: &&TcpListener| settings.encrypted.iter().any(|it| is_of(socket, it.port()));
+    let (encrypted, plain): (Vec<_>, Vec<_>) = given.iter().partition(is_encrypted);
+    let mut listeners: Listeners = (0..cores).map(|_| Vec::new()).collect();
+    let plain = open(&mut listeners, Wire::Plain, &plain, &[settings.listen])?;
+    let encrypted = open(&mut listeners, Wire::Encrypted, &encrypted, &settings.encrypted)?;
+    let plain = plain.first().copied().unwrap_or(settings.listen);
+    Ok((listeners, Addresses { plain, encrypted }))
+}
+
+/// Gives each core sockets at these addresses, or those that were given in their place; returns
+/// where that is.
+fn open(
+    listeners: &mut Listeners,
+    wire: Wire,
+    given: &[&TcpListener],
+    wanted: &[SocketAddr],
+) -> Result<Vec<SocketAddr>, ServerError> {
+    let cores = listeners.len();
+    let mut add = |sockets: Vec<Vec<TcpListener>>| {
+        for (core, sockets) in listeners.iter_mut().zip(sockets) {
+            core.extend(sockets.into_iter().map(|socket| Listening { socket, wire }));
+        }
+    };
+    if given.is_empty() {
+        for address in wanted {
+            add(net::listen(*address, cores)?.into_iter().map(|it| vec![it]).collect());
+        }
+    } else {
+        add(net::share(given, cores).map_err(ServerError::Sockets)?);
+    }
+    let of_first = listeners.iter().take(1).flatten().filter(|it| it.wire == wire);
+    Ok(of_first.filter_map(|it| it.socket.local_addr().ok()).collect())
 }
 
 /// Starts the writer, after groups were read back from the store.

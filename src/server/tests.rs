@@ -445,6 +445,7 @@ impl House {
             open_kinds: Box::default(),
         };
         let live = LiveSettings {
+            certificate: None,
             membership: MembershipSettings { terms, codes: Box::default(), invite_secs: 60 },
             connections_max: 10,
             message_bytes_max: 100_000,

@@ -69,3 +69,4 @@ mod hostile;
 mod real_events;
 mod service;
 mod tidy;
+mod tls;

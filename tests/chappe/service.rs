@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 use crate::harness::process::{relay_command, send_signal, text};
+use crate::harness::tls::{Files, SIGNED};
 use crate::harness::{Client, PATIENCE, key};
 
 #[test]
@@ -41,7 +42,7 @@ fn a_socket_of_the_manager_keeps_clients_waiting_while_the_relay_restarts() {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = socket.local_addr().expect("it is bound").to_string();
     let event = key(1).note("before the restart", 1_700_000_000);
-    let mut first = activated(&socket, &data(&folder));
+    let mut first = activated([&socket; 2], &data(&folder), &[]);
     Client::connect(&address).publish(&event);
     send_signal(&first, libc::SIGTERM);
     assert!(first.wait().expect("our own child can be waited for").success());
@@ -50,10 +51,28 @@ fn a_socket_of_the_manager_keeps_clients_waiting_while_the_relay_restarts() {
     let waiting = std::thread::spawn(move || {
         Client::connect(&address).ids(&[serde_json::json!({ "ids": [event.id] })])
     });
-    let mut second = activated(&socket, &data(&folder));
+    let mut second = activated([&socket; 2], &data(&folder), &[]);
     assert_eq!(waiting.join().expect("the client is answered").len(), 1);
     send_signal(&second, libc::SIGTERM);
     assert!(second.wait().expect("our own child can be waited for").success());
+}
+
+#[test]
+fn tls_is_spoken_at_the_sockets_of_the_manager_whose_ports_are_those_of_tls() {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let address = |at: usize| sockets[at].local_addr().expect("it is bound").to_string();
+    let files = Files::of(SIGNED);
+    let mut settings = files.settings(&[]);
+    settings[0] = format!("tls.listen=[::]:{}", sockets[1].local_addr().expect("bound").port());
+    let flags: Vec<&str> = settings.iter().flat_map(|it| ["--set", it.as_str()]).collect();
+    let mut relay = activated([&sockets[0], &sockets[1]], &data(&folder), &flags);
+    let event = key(1).note("over TLS", 1_700_000_000);
+    Client::connect_encrypted(&address(1)).publish(&event).is_true("", "an event");
+    let found = Client::connect(&address(0)).ids(&[serde_json::json!({ "ids": [event.id] })]);
+    assert_eq!(found.len(), 1);
+    send_signal(&relay, libc::SIGTERM);
+    assert!(relay.wait().expect("our own child can be waited for").success());
 }
 
 #[test]
@@ -85,16 +104,21 @@ fn completions_are_printed_for_every_shell_that_is_common() {
     crate::harness::command(&["completions", "tcsh"]).code(2).says("fish");
 }
 
-/// Starts the relay the way systemd does with a socket unit: the socket is descriptor 3.
-fn activated(socket: &TcpListener, data: &str) -> Child {
-    let copy = OwnedFd::from(socket.try_clone().expect("a descriptor can be copied"));
-    let relay = relay_command(&["serve", "--data", data]);
-    let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" "$@""#;
+/// Starts the relay the way systemd does with a socket unit: the sockets are the descriptors from 3.
+fn activated(sockets: [&TcpListener; 2], data: &str, flags: &[&str]) -> Child {
+    let copy = |at: usize| {
+        let socket: &TcpListener = sockets[at];
+        OwnedFd::from(socket.try_clone().expect("a descriptor can be copied"))
+    };
+    let relay = relay_command(&[&["serve", "--data", data], flags].concat());
+    let script =
+        "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" \"$@\"";
     Command::new("sh")
         .args(["-c", script])
         .arg(relay.get_program())
         .args(relay.get_args())
-        .stdin(Stdio::from(copy))
+        .stdin(Stdio::from(copy(0)))
+        .stdout(Stdio::from(copy(1)))
         .stderr(Stdio::null())
         .spawn()
         .expect("a shell starts")

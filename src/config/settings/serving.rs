@@ -1,6 +1,7 @@
 //! The listening side, who has to say who they are, and what one client may ask for.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use super::super::forms::{ADDRESS_RANGES, KINDS, LISTEN_ADDRESS};
 use super::super::key::{Key, Range, Reload, Section, section};
@@ -42,6 +43,30 @@ section! {
         /// are connected keep what was agreed on with them.
         #[key(unit = "", range = Range::OneOf(&["off", "live", "all"]), reload = Yes)]
         compression: Compression = Compression::Live;
+    }
+}
+
+section! {
+    /// TLS of the relay's own, for clients that connect to wss:// without a proxy in between. Off as
+    /// long as there is no certificate.
+    [tls] TlsSettings {
+        /// Where TLS is spoken; what is at server.listen is there, too, and server.listen stays.
+        /// `[::]` is every address of this machine, those of IPv4 too. A socket of the service
+        /// manager that has one of these ports is taken for it.
+        #[key(unit = "", range = Range::ListOf(&LISTEN_ADDRESS), reload = No)]
+        listen: Vec<SocketAddr> = vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 443))];
+
+        /// File in PEM with the certificate, and behind it those that vouch for it; certbot calls it
+        /// fullchain.pem. What is in the file is read again when it changes: a renewed certificate
+        /// needs no restart, and no connection ends for it. Absent: no TLS.
+        #[key(unit = "", range = Range::File, reload = No,
+            example = "\"/etc/relay/tls/fullchain.pem\"")]
+        certificate_file: Option<PathBuf> = None;
+
+        /// File in PEM with its private key, without a pass phrase; certbot calls it privkey.pem.
+        #[key(unit = "", range = Range::File, reload = No,
+            example = "\"/etc/relay/tls/privkey.pem\"")]
+        key_file: Option<PathBuf> = None;
     }
 }
 

@@ -16,6 +16,7 @@ use tungstenite::{Bytes, Error, HandshakeError, Message, Utf8Bytes, WebSocket};
 
 use super::PATIENCE;
 use super::event::{Event, Key, key, now};
+use super::tls::Line;
 
 /// What a client received, in order of arrival.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(crate) enum Received {
 
 /// One websocket connection.
 pub(crate) struct Client {
-    socket: WebSocket<TcpStream>,
+    socket: WebSocket<Line>,
     backlog: VecDeque<Received>,
     fences: u32,
     url: String,
@@ -80,25 +81,31 @@ impl Client {
         prefix: &[u8],
         headers: &[(&str, &str)],
     ) -> Result<Client, u16> {
-        let mut stream = TcpStream::connect(address).expect("the relay accepts connections");
-        stream.set_nodelay(true).expect("TCP has no delay option");
-        stream.set_read_timeout(Some(PATIENCE)).expect("time-outs are supported");
-        stream.set_write_timeout(Some(PATIENCE)).expect("time-outs are supported");
-        stream.write_all(prefix).expect("a new connection takes a few bytes");
-        let mut request =
-            format!("ws://{address}/").into_client_request().expect("it is an address");
+        let mut line = Line::open(address);
+        line.write_all(prefix).expect("a new connection takes a few bytes");
+        Client::over(line, format!("ws://{address}/"), headers)
+    }
+
+    /// Connects to an address that speaks TLS, as `localhost`.
+    pub(crate) fn connect_encrypted(address: &str) -> Client {
+        let connected = Client::over(Line::open(address).encrypt(), encrypted_url(address), &[]);
+        connected.unwrap_or_else(|status| panic!("the upgrade on / succeeds, not {status}"))
+    }
+
+    /// Upgrades a line that is open already.
+    pub(crate) fn over(line: Line, url: String, headers: &[(&str, &str)]) -> Result<Client, u16> {
+        let mut request = url.as_str().into_client_request().expect("it is an address");
         for (name, value) in headers {
             let name = HeaderName::try_from(*name).expect("a name of a header");
             request.headers_mut().append(name, value.parse().expect("a value of a header"));
         }
-        let (socket, _) = match tungstenite::client(request, stream) {
+        let (socket, _) = match tungstenite::client(request, line) {
             Ok(connected) => connected,
             Err(HandshakeError::Failure(Error::Http(response))) => {
                 return Err(response.status().as_u16());
             }
             Err(_) => return Err(0),
         };
-        let url = format!("ws://{address}/");
         let challenge = String::new();
         let mut client = Client { socket, backlog: VecDeque::new(), fences: 0, url, challenge };
         client.challenge = client.wait_for("the challenge, before anything else", |received| {
@@ -188,7 +195,7 @@ impl Client {
 
     /// The stream below, to send what no well-behaved client would.
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
-        self.socket.get_mut()
+        self.socket.get_mut().socket()
     }
 
     /// Waits for the first message that `choose` turns into something; keeps all others.
@@ -413,7 +420,8 @@ impl Client {
             if left.is_zero() {
                 return Err(format!("nothing came within {PATIENCE:?}"));
             }
-            self.socket.get_ref().set_read_timeout(Some(left)).expect("time-outs are supported");
+            let socket = self.socket.get_mut().socket();
+            socket.set_read_timeout(Some(left)).expect("time-outs are supported");
             match self.socket.read() {
                 Ok(Message::Text(text)) => {
                     let value: Value = serde_json::from_str(&text)
@@ -435,6 +443,12 @@ impl Client {
             }
         }
     }
+}
+
+/// The address of a relay on this machine over TLS.
+pub(crate) fn encrypted_url(address: &str) -> String {
+    let port = address.rsplit(':').next().expect("an address has a port");
+    format!("wss://localhost:{port}/")
 }
 
 fn is_time_out(error: &std::io::Error) -> bool {

@@ -16,6 +16,7 @@ pub(crate) mod raw;
 pub(crate) mod relay;
 pub(crate) mod script;
 pub(crate) mod seed;
+pub(crate) mod tls;
 
 pub(crate) use client::{Client, Verdict};
 pub(crate) use event::{Event, Key, fixture, key, now, wait_until};

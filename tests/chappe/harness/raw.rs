@@ -1,15 +1,15 @@
 //! HTTP and websocket frames written by hand, for what a well-behaved client cannot send.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 
 use serde_json::Value;
 
-use super::PATIENCE;
+use super::tls::Line;
 
 /// A TCP connection, after its websocket handshake.
 pub(crate) struct RawSocket {
-    stream: TcpStream,
+    stream: Line,
 }
 
 /// What came back on a raw socket.
@@ -33,10 +33,17 @@ pub(crate) enum Mask {
 impl RawSocket {
     /// Connects, without any handshake.
     pub(crate) fn open(address: &str) -> RawSocket {
-        let stream = TcpStream::connect(address).expect("the relay accepts connections");
-        stream.set_read_timeout(Some(PATIENCE)).expect("time-outs are supported");
-        stream.set_write_timeout(Some(PATIENCE)).expect("time-outs are supported");
-        RawSocket { stream }
+        RawSocket { stream: Line::open(address) }
+    }
+
+    /// Connects to an address that speaks TLS.
+    pub(crate) fn open_encrypted(address: &str) -> RawSocket {
+        RawSocket { stream: Line::open(address).encrypt() }
+    }
+
+    /// The line below.
+    pub(crate) fn line(&mut self) -> &mut Line {
+        &mut self.stream
     }
 
     /// Connects, upgrades to a websocket, and reads the challenge that the relay begins with.
@@ -62,7 +69,7 @@ impl RawSocket {
 
     /// Closes our sending half.
     pub(crate) fn finish_sending(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.socket().shutdown(Shutdown::Write);
     }
 
     /// Reads one frame.

@@ -77,6 +77,14 @@ impl Relay {
         &self.process.address
     }
 
+    /// The address that speaks TLS, as `127.0.0.1:PORT`.
+    pub(crate) fn encrypted_address(&self) -> String {
+        self.await_said("  stop it ");
+        let said = self.said();
+        let (_, rest) = said.split_once("wss://").expect("the relay speaks TLS");
+        rest.lines().next().expect("a line has an end").trim().to_owned()
+    }
+
     /// The store's directory as text, for `--data`.
     pub(crate) fn data(&self) -> &str {
         text(self.store.path())
