@@ -8,6 +8,9 @@
 //! A change names its member with `p`. What NIP-43 leaves open is said by two more tags, both
 //! optional: `role`, one for each role that the member has from then on, and `invite`, the public
 //! part of the invitation that was used up.
+//!
+//! Who asks to vanish (NIP-62) belongs to the relay no more; of that it says nothing but another
+//! list.
 
 use std::sync::Arc;
 
@@ -211,14 +214,28 @@ impl Membership {
 
     /// Returns whether an event says anything about members.
     pub(super) fn follows_from(&self, event: &EventRef<'_>) -> bool {
-        matches!(event.kind, Kind::MEMBER_LIST | Kind::MEMBER_ADDED | Kind::MEMBER_REMOVED)
-            && *event.pubkey == self.rules.own_key
+        match event.kind {
+            Kind::MEMBER_LIST | Kind::MEMBER_ADDED | Kind::MEMBER_REMOVED => {
+                *event.pubkey == self.rules.own_key
+            }
+            Kind::VANISH => self.may_vanish(event.pubkey),
+            _ => false,
+        }
+    }
+
+    /// Returns whether somebody is a member who need not be one.
+    fn may_vanish(&self, key: &PublicKey) -> bool {
+        self.is_added(key) && self.rules.operator != Some(*key)
     }
 
     /// Takes up an event; in commit order, or a list and then the changes by their time.
     pub fn note(&mut self, event: &EventRef<'_>) {
         if !self.follows_from(event) {
             return;
+        }
+        if event.kind == Kind::VANISH {
+            // However old the request is: it comes after all that was said until this moment.
+            return self.forget(event.pubkey, event.created_at.max(self.changed_at));
         }
         self.changed_at = self.changed_at.max(event.created_at);
         if event.kind == Kind::MEMBER_LIST {
@@ -235,14 +252,26 @@ impl Membership {
         }
         self.recent.retain(|change| change.at.saturating_add(OVERLAP_SECS) >= at);
         for change in changes_of(event) {
-            // By time, and in the order of arrival within a second.
-            let place = self.recent.partition_point(|it| it.at <= change.at);
-            let is_outdated = self.recent[place..].iter().any(|it| it.key == change.key);
-            if !is_outdated {
-                self.apply(&change);
-            }
-            self.recent.insert(place, change);
+            self.follow(change);
         }
+    }
+
+    /// Takes somebody out who has asked to vanish, as a change of the second `at`. What the relay
+    /// says next is not dated by that: others choose it.
+    pub fn forget(&mut self, key: &PublicKey, at: u64) {
+        if self.may_vanish(key) && at.saturating_add(OVERLAP_SECS) >= self.listed_at {
+            self.follow(Change { at, key: *key, added: None });
+        }
+    }
+
+    fn follow(&mut self, change: Change) {
+        // By time, and in the order of arrival within a second.
+        let place = self.recent.partition_point(|it| it.at <= change.at);
+        let is_outdated = self.recent[place..].iter().any(|it| it.key == change.key);
+        if !is_outdated {
+            self.apply(&change);
+        }
+        self.recent.insert(place, change);
     }
 
     fn note_list(&mut self, event: &EventRef<'_>) {
@@ -389,6 +418,25 @@ mod tests {
             newest_list.iter().chain(&changes).for_each(|event| read.note(&event.view()));
             assert_eq!(shown(&read), shown(&followed), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn who_asks_to_vanish_is_no_member_any_more() {
+        let mut members = everyone();
+        members.note(&list(1_000, &[(1, &[]), (2, &["king"]), (OPERATOR, &[])]).view());
+        let vanish = |key: u8, at: u64| keys(key).sign_event(at, Kind::VANISH, &[], "");
+        // That it was asked for long ago does not matter: it was not known.
+        for (key, at) in [(2, 10), (3, 2_000), (OPERATOR, 2_000)] {
+            let event = vanish(key, at);
+            assert_eq!(members.follows_from(&event.view()), key == 2, "{key}");
+            members.note(&event.view());
+        }
+        assert_eq!(shown(&members), [(1, vec![]), (OPERATOR, vec![])]);
+        assert_eq!((members.is_listed(), members.changed_at()), (false, 1_000));
+        members.note(&list(1_030, &[(1, &[]), (2, &[])]).view());
+        assert_eq!(shown(&members), [(1, vec![])], "whoever made that list did not know");
+        members.note(&change(8_000, 1_040, 2, &[]).view());
+        assert_eq!(shown(&members), [(1, vec![]), (2, vec![])], "back again");
     }
 
     #[test]

@@ -310,6 +310,24 @@ fn a_member_leaves_and_is_a_stranger_again() {
 }
 
 #[test]
+fn a_member_who_vanishes_is_on_no_list_any_more() {
+    // NIP-62.8
+    let house = House::start(&["membership.codes=open sesame"]);
+    let mut guest = house.client(&key(8));
+    join(&mut guest, &key(8), "open sesame").is_true("info", "in");
+    house.wait_for_list(&mut guest, &[&key(OPERATOR), &key(8)]);
+    let all: &[&[&str]] = &[&["relay", "ALL_RELAYS"]];
+    guest.publish(&key(8).event(62, "", all, now() - 3_600)).is_true("", "a request");
+    house.wait_for_list(&mut guest, &[&key(OPERATOR)]);
+    guest.publish(&key(8).note("still here?", now())).is_false("restricted", "out");
+    let listed = house.command(&["member", "list"]).code(0);
+    assert_eq!(listed.text().trim_end(), key(OPERATOR).public(), "as it is read back");
+    guest.publish(&key(OPERATOR).event(62, "", all, now())).is_true("", "obeyed");
+    house.command(&["member", "add", key(8).public()]).code(0);
+    house.wait_for_list(&mut guest, &[&key(OPERATOR), &key(8)]);
+}
+
+#[test]
 fn only_the_relay_itself_says_who_is_a_member() {
     // Q10; NIP-43.4
     let house = House::start(&["membership.writes=everyone"]);
