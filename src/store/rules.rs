@@ -101,15 +101,16 @@ fn is_undeletable(kind: Kind) -> bool {
 
 /// Returns whether `author` may delete `event`.
 fn may_delete(known: &Known<'_>, author: &PublicKey, event: &EventRef<'_>) -> bool {
-    // NIP-26: whoever an event speaks for may delete it.
-    let is_delegator = || {
-        known.delegation == delegation::Treatment::Honoured
-            && delegation::delegator_of(event) == Some(author)
-    };
     // NIP-59: recipients may delete the gift wraps that were sent to them.
     author == event.pubkey
         || event.kind == Kind::GIFT_WRAP && has_tag(event, b'p', Value::Hex(&author.0))
-        || is_delegator()
+        || is_delegator(known, author, event)
+}
+
+/// Returns whether an event speaks for `key`, which may delete it then (NIP-26).
+fn is_delegator(known: &Known<'_>, key: &PublicKey, event: &EventRef<'_>) -> bool {
+    known.delegation == delegation::Treatment::Honoured
+        && delegation::delegator_of(event) == Some(key)
 }
 
 pub(super) fn has_tag(event: &EventRef<'_>, letter: u8, value: Value<'_>) -> bool {
@@ -132,7 +133,7 @@ fn is_deleted(known: &Known<'_>, event: &EventRef<'_>) -> Result<bool, StoreErro
     event.write_address(&mut address);
     let address = Value::Text(&address);
     // NIP-09: a request by address covers the versions up to its own time.
-    has_request(known, b'a', address, event.created_at, |author| author == event.pubkey)
+    has_request(known, b'a', address, event.created_at, |author| may_delete(known, author, event))
 }
 
 /// Returns whether a deletion request not older than `since` has this tag and a fitting author.
@@ -224,24 +225,30 @@ fn find_targets(
     Ok(())
 }
 
-/// Adds the versions of the request author's own address, up to the request's time.
+/// Adds the versions of an address that the request's author may delete, up to the request's time.
+/// The address has the key of who signed them: of another's, those go that speak for the author.
 fn find_addressed(
     known: &Known<'_>,
     request: &EventRef<'_>,
     address: &[u8],
     bury: &mut Vec<Seq>,
 ) -> Result<(), StoreError> {
-    let Some((kind, identifier)) = parse_address(address, request.pubkey) else { return Ok(()) };
+    let Some((kind, owner, identifier)) = parse_address(address) else { return Ok(()) };
+    let may_concern =
+        owner == *request.pubkey || known.delegation == delegation::Treatment::Honoured;
+    if !may_concern {
+        return Ok(());
+    }
     let hex_identifier = hex::decode_32(identifier);
     let value = hex_identifier.as_ref().map_or(Value::Text(identifier), Value::Hex);
     let name = address_name(known.view.salt(), Value::Text(address));
-    let range = address_range(known, kind, request.pubkey, value, request.created_at);
+    let range = address_range(known, kind, &owner, value, request.created_at);
     let mut text = Vec::new();
     known.any(&name, range, |seq, target| {
         if target.has_address() && target.created_at <= request.created_at {
             text.clear();
             target.write_address(&mut text);
-            if text == address {
+            if text == address && may_delete(known, request.pubkey, target) {
                 bury.push(seq);
             }
         }
@@ -250,13 +257,13 @@ fn find_addressed(
     Ok(())
 }
 
-/// Returns kind and identifier of an address `kind:pubkey:d` of this author.
-fn parse_address<'a>(address: &'a [u8], author: &PublicKey) -> Option<(Kind, &'a [u8])> {
+/// Returns kind, owner and identifier of an address `kind:pubkey:d`.
+fn parse_address(address: &[u8]) -> Option<(Kind, PublicKey, &[u8])> {
     // The identifier may contain colons, so only the first two separate.
     let mut parts = address.splitn(3, |byte| *byte == b':');
     let kind = std::str::from_utf8(parts.next()?).ok()?.parse().ok().map(Kind)?;
-    let is_own = hex::decode_32(parts.next()?) == Some(author.0);
+    let owner = hex::decode_32(parts.next()?).map(PublicKey)?;
     let identifier = parts.next()?;
     let has_address = matches!(kind.class(), KindClass::Replaceable | KindClass::Addressable);
-    (is_own && has_address).then_some((kind, identifier))
+    has_address.then_some((kind, owner, identifier))
 }

@@ -151,6 +151,37 @@ fn the_delegator_may_delete_what_was_made_in_its_name() {
 }
 
 #[test]
+fn by_address_the_delegator_deletes_what_was_made_in_its_name_there() {
+    // NIP-09.14: the address has the key of who signed, so of the versions there some may speak for
+    // the delegator, and others for nobody but their author.
+    let relay = honouring();
+    let mut client = relay.connect();
+    let article = |d: &str, is_delegated: bool, at: u64| {
+        let mut tags = vec![["d", d].map(str::to_owned).to_vec()];
+        tags.extend(is_delegated.then(|| word(&key(2), "kind=30023")));
+        key(2).event_owned(30_023, d, tags, at)
+    };
+    let delete = |author: &Key, d: &str, at: u64| {
+        let address = format!("30023:{}:{d}", key(2).public());
+        author.event(5, "", &[&["a", &address]], at)
+    };
+    let [mine, other] = [article("mine", true, AT), article("other", true, AT)];
+    let [own, newer] = [article("own", false, AT), article("newer", true, AT + 9)];
+    client.publish_all([&mine, &other, &own, &newer]);
+    client.publish_all([&delete(&key(3), "other", AT + 1), &delete(&key(1), "own", AT + 1)]);
+    client.publish_all([&delete(&key(1), "mine", AT + 1), &delete(&key(1), "newer", AT + 1)]);
+    let mut left = client.ids(&[json!({"kinds": [30_023]})]);
+    let mut expected = [&other, &own, &newer].map(|it| it.id.clone());
+    left.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(left, expected);
+    client.publish(&mine).is_false("blocked", "it does not come back");
+    client.publish(&article("mine", true, AT + 1)).is_false("blocked", "as old as the request");
+    client.publish(&article("mine", false, AT + 1)).is_true("", "in nobody's name but its own");
+    client.publish(&article("own", false, AT + 1)).is_true("", "so is this");
+}
+
+#[test]
 fn without_the_setting_nobody_deletes_for_others() {
     let relay = Relay::start();
     let mut client = relay.connect();
@@ -159,4 +190,9 @@ fn without_the_setting_nobody_deletes_for_others() {
     client.publish_all([&note, &request]);
     assert_eq!(client.ids(&[json!({"kinds": [1]})]), [note.id.as_str()]);
     client.publish(&note).is_true("duplicate", "it is there");
+    let tags = vec![["d", "x"].map(str::to_owned).to_vec(), word(&key(2), "kind=30023")];
+    let article = key(2).event_owned(30_023, "", tags, AT);
+    let address = format!("30023:{}:x", key(2).public());
+    client.publish_all([&article, &key(1).event(5, "", &[&["a", &address]], AT + 1)]);
+    assert_eq!(client.ids(&[json!({"kinds": [30_023]})]), [article.id]);
 }
