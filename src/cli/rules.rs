@@ -9,11 +9,15 @@ use std::time::Duration;
 use super::exit::Failure;
 use crate::config::Settings;
 use crate::config::settings::PolicySettings;
+use crate::net::Address;
 use crate::nostr::PublicKey;
+use crate::peer::{self, PeerStatus};
 use crate::policy::{
     self, ByKind, KindRange, NameRules, Named, TrustRules, Web, Words, WriteRules,
 };
+use crate::seq::Seq;
 use crate::server::Retention;
+use crate::store::{Store, StoreError};
 
 /// Returns the rules, if the settings say anything.
 pub(super) fn write_rules(settings: &Settings) -> Result<Option<Arc<WriteRules>>, Failure> {
@@ -42,7 +46,25 @@ pub(super) fn retention(settings: &Settings) -> Retention {
     Retention {
         rules: store.retention.iter().filter_map(|text| text.parse().ok()).collect(),
         period: Duration::from_secs(store.retention_period_secs),
+        came_from,
     }
+}
+
+/// Tells what came first from a peer, by its address or the name by which it is known.
+fn came_from(
+    store: &Store,
+    peer: Option<&str>,
+    sink: &mut dyn FnMut(Seq),
+) -> Result<(), StoreError> {
+    let Some(peer) = peer else { return peer::each_from(store, None, sink) };
+    let url = match Address::parse(peer) {
+        Ok(address) => Some(address.to_string()),
+        Err(_) => {
+            let known = PeerStatus::all(store)?;
+            known.into_iter().find(|status| status.name == peer).map(|status| status.url)
+        }
+    };
+    url.map_or(Ok(()), |url| peer::each_from(store, Some(&url), sink))
 }
 
 fn trusted(policy: &PolicySettings) -> Option<Arc<Web>> {

@@ -12,8 +12,9 @@ use super::conflict::conflicts;
 use super::error::{ConfigError, Problem};
 use super::key::{Key, Range, Raw};
 use super::nearest::nearest;
-use super::peers::{PEERS_MAX, Peer, PeerSettings, namesakes};
+use super::peers::{PEERS_MAX, Peer, PeerSettings, namesakes, strangers};
 use super::settings::{SECTIONS, Settings, keys};
+use crate::policy::ANY_PEER;
 
 /// What the configuration is read from.
 #[derive(Debug)]
@@ -294,6 +295,15 @@ impl Loader {
             };
             let text = format!("{}: {}", conflict.key, conflict.text);
             self.problem(&origin.clone(), text, None);
+        }
+        for name in strangers(&self.settings.store.retention, &self.peers) {
+            let origin = self.origin_of(RULES_KEY).clone();
+            let text = format!(
+                "{RULES_KEY}: expected after from= {ANY_PEER}, addresses, or names of parts \
+                 [[{PEERS_SECTION}]], found {name:?}"
+            );
+            let hint = "a peer of this name needs provenance = true".to_owned();
+            self.problem(&origin, text, Some(hint));
         }
     }
 

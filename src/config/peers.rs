@@ -15,6 +15,7 @@ use crate::ingest::EntryTerms;
 use crate::net::Address;
 use crate::nostr::Filter;
 use crate::peer::Direction;
+use crate::policy::{ANY_PEER, RetentionRule};
 
 words! {
     Direction { "down" => Direction::Down, "up" => Direction::Up, "both" => Direction::Both }
@@ -227,6 +228,20 @@ pub(super) fn namesakes(peers: &[Peer]) -> Vec<(&Peer, &Origin)> {
     found.map(|(place, at)| (&peers[place], &peers[at].origin)).collect()
 }
 
+/// Returns the names in rules of retention that are those of no part whose events are remembered.
+pub(super) fn strangers(rules: &[String], peers: &[Peer]) -> Vec<String> {
+    let rules = rules.iter().filter_map(|text| text.parse::<RetentionRule>().ok());
+    let mut names: Vec<String> = rules
+        .flat_map(|rule| rule.from.iter().map(ToString::to_string).collect::<Vec<_>>())
+        .collect();
+    let is_known = |name: &str| {
+        let is_peer = |it: &Peer| it.settings.provenance && it.settings.shown_name() == name;
+        name == ANY_PEER || Address::parse(name).is_ok() || peers.iter().any(is_peer)
+    };
+    names.retain(|name| !is_known(name));
+    names
+}
+
 const NAME_BYTES_MAX: usize = 100;
 /// The most parts there may be: each is a thread and a connection.
 pub(super) const PEERS_MAX: usize = 256;
@@ -247,6 +262,18 @@ mod tests {
             assert_eq!(settings.shown_name(), name);
             assert!(NAME.accepts_text(name), "{name}");
         }
+    }
+
+    #[test]
+    fn rules_of_retention_name_peers_whose_events_are_remembered() {
+        let peer = |name: &str, provenance: bool| {
+            let name = Some(name.to_owned());
+            let settings = PeerSettings { name, provenance, ..PeerSettings::default() };
+            Peer { settings, origin: Origin::Default }
+        };
+        let peers = [peer("a", true), peer("b", false)];
+        let rule = "from=peers|a|b|c|wss://relay.example.org age=1d".to_owned();
+        assert_eq!(strangers(&[rule, "age=1d".to_owned()], &peers), ["b", "c"]);
     }
 
     #[test]

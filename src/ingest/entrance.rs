@@ -52,6 +52,9 @@ pub trait Entrance: Send + Sync {
     /// If it is not let in.
     fn enter(&self, entry: Entry) -> Result<(), Turned>;
 
+    /// Returns a number that is another one once events may be let in that were refused.
+    fn version(&self) -> u64;
+
     /// Sends on what was let in and found no room further on; to be called now and then.
     fn retry(&self);
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::engine::{Engine, EngineOptions};
 use super::intake::Intake;
 use super::library::Library;
-use super::terms::{Action, Agreement, Direction, Fault, Moment, Span, Stage};
+use super::terms::{Action, Agreement, Asked, Direction, Fault, Moment, Span, Stage};
 use crate::clock::Clock;
 use crate::net::{
     self, Address, Bytes, Client, ClientEnding, ClientOptions, ConnectError, Reading,
@@ -353,13 +353,16 @@ impl Drive<'_> {
                     if answer.is_none() {
                         self.library.end_reconciliation();
                     }
-                    let asked = loop {
+                    let mut asked = loop {
                         let step = self.library.reconcile(&filter, answer.as_deref());
                         match step.map_err(Leave::Store)? {
                             Some(asked) => break asked,
                             None => tokio::task::yield_now().await,
                         }
                     };
+                    if let (Asked::Say(_, found), Some(intake)) = (&mut asked, self.intake) {
+                        intake.keep_acceptable(&mut found.need);
+                    }
                     self.engine.reconciled(asked, self.now());
                 }
                 Action::Load(ids) if client.queued_bytes() < QUEUED_LOW => {

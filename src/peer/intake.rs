@@ -13,6 +13,7 @@
 mod account;
 mod checker;
 mod committer;
+mod refused;
 mod usher;
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use super::terms::Provenance;
 use crate::clock::Clock;
 use crate::ingest::{Entrance, EntryTerms};
 use crate::mailbox::{Receiver, Sender, mailbox};
-use crate::nostr::{Event, Verified, Verifier};
+use crate::nostr::{Event, EventId, Verified, Verifier};
 use crate::seq::Seq;
 use crate::store::{FactChange, Prepared, Preparer, Store, StoreError};
 use crate::sys;
@@ -63,7 +64,8 @@ struct Checked {
 
 /// Events in the form in which they go on.
 enum Ready {
-    Prepared(Prepared),
+    /// With their ids.
+    Prepared(Prepared, Vec<EventId>),
     Verified(Vec<Verified>),
 }
 
@@ -74,13 +76,13 @@ impl Intake {
     ///
     /// If the system gives none.
     pub fn start(store: &Store, judge: Judge, clock: Clock) -> io::Result<(Intake, IntakeThreads)> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(clock, Box::new(|| 0)));
         let checked = mailbox(BATCHES_MAX);
         let preparer = |store: &Store| Form::Prepared(Preparer::new(store));
         let checkers = start_checkers(store, (&shared, &checked.0), sys::core_count(), |store| {
             (preparer(store), Some(Arc::clone(&judge)))
         })?;
-        let committer = Committer::new(store.clone(), Arc::clone(&shared), clock);
+        let committer = Committer::new(store.clone(), Arc::clone(&shared));
         finish(shared, checkers, "committer", move || committer.run(&checked.1))
     }
 
@@ -92,8 +94,12 @@ impl Intake {
     pub fn start_for(
         store: &Store,
         entrance: Arc<dyn Entrance>,
+        clock: Clock,
     ) -> io::Result<(Intake, IntakeThreads)> {
-        let shared = Arc::new(Shared::default());
+        // The entrance is to know who is told of answers, and must not be kept by it.
+        let judging = Arc::downgrade(&entrance);
+        let version = move || judging.upgrade().map_or(0, |entrance| entrance.version());
+        let shared = Arc::new(Shared::new(clock, Box::new(version)));
         entrance.tell(Arc::clone(&shared) as Arc<dyn crate::ingest::Answers>);
         let checked = mailbox(BATCHES_MAX);
         // Clients are served meanwhile.
@@ -125,6 +131,12 @@ impl Intake {
         if self.work.send(Batch { events, bytes, account }).is_err() {
             self.shared.done(bytes, &self.account);
         }
+    }
+
+    /// Keeps those ids of the peer that are to be asked for: not of what was not taken lately and
+    /// would not be taken at this moment.
+    pub fn keep_acceptable(&self, ids: &mut Vec<[u8; 32]>) {
+        self.account.keep_acceptable(ids, self.shared.judged());
     }
 
     /// Has facts changed in the store, with one of the next batches: only by an intake that stores by

@@ -52,7 +52,7 @@ pub use self::drive::{Ended, PeerOptions, Watcher, run};
 pub use self::engine::{Engine, EngineOptions};
 pub use self::intake::{Intake, IntakeCounts, IntakeThreads, Judge};
 pub use self::library::{Library, Onlooker, Tail};
-pub use self::origin::{Origin, came_from};
+pub use self::origin::{Origin, came_from, each_from};
 pub use self::roster::{Plan, Roster};
 pub use self::status::{PeerNote, PeerStatus, Scope};
 pub use self::terms::{

@@ -61,17 +61,39 @@ pub fn came_from(store: &Store, url: &str) -> Result<Vec<Origin>, StoreError> {
     for (name, value) in store.snapshot()?.facts(&prefix)? {
         let digits = name.get(prefix.len()..prefix.len() + 10).unwrap_or_default();
         let first_seen = u64::from_str_radix(digits, 16).unwrap_or(0);
-        let (mut rest, mut seq) = (&value[..], 0_u64);
-        while let Some(step) = take_number(&mut rest) {
-            seq = seq.saturating_add(step).min(Seq::MAX.0);
-            origins.push(Origin { seq: Seq(seq), first_seen });
-        }
+        read_row(&value, |seq| origins.push(Origin { seq, first_seen }));
     }
     Ok(origins)
 }
 
+/// Tells which events came first from the peer at an address, or from any peer without one, in no
+/// order.
+///
+/// # Errors
+///
+/// If the store cannot be read.
+pub fn each_from(
+    store: &Store,
+    url: Option<&str>,
+    sink: &mut dyn FnMut(Seq),
+) -> Result<(), StoreError> {
+    let prefix = url.map_or_else(|| ALL.to_owned(), prefix_of);
+    for (_, value) in store.snapshot()?.facts(&prefix)? {
+        read_row(&value, &mut *sink);
+    }
+    Ok(())
+}
+
+fn read_row(mut row: &[u8], mut sink: impl FnMut(Seq)) {
+    let mut seq = 0_u64;
+    while let Some(step) = take_number(&mut row) {
+        seq = seq.saturating_add(step).min(Seq::MAX.0);
+        sink(Seq(seq));
+    }
+}
+
 fn prefix_of(url: &str) -> String {
-    format!("origin/{}/", Hex(&verify::digest(url.as_bytes())[..8]))
+    format!("{ALL}{}/", Hex(&verify::digest(url.as_bytes())[..8]))
 }
 
 /// Writes a number in groups of seven bits, the lowest first (LEB128).
@@ -96,6 +118,8 @@ fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// With what the names of all rows begin.
+const ALL: &str = "origin/";
 const SEQS_PER_ROW: usize = 65_536;
 
 #[cfg(test)]
@@ -128,6 +152,12 @@ mod tests {
         let other = came_from(&store, "ws://b").expect("it is readable");
         assert_eq!(other, [Origin { seq: Seq(9), first_seen: 300 }]);
         assert_eq!(came_from(&store, "ws://c").expect("it is readable"), []);
+        let count = |url| {
+            let mut count = 0;
+            each_from(&store, url, &mut |_| count += 1).expect("it is readable");
+            count
+        };
+        assert_eq!([Some("ws://b"), Some("ws://c"), None].map(count), [1, 0, 70_005]);
     }
 
     #[test]

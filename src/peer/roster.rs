@@ -137,7 +137,8 @@ impl Roster {
 
     fn start(&self) -> std::io::Result<Machine> {
         let shared = &self.shared;
-        let (intake, threads) = Intake::start_for(&shared.store, Arc::clone(&shared.entrance))?;
+        let (intake, threads) =
+            Intake::start_for(&shared.store, Arc::clone(&shared.entrance), shared.clock)?;
         let waking = Arc::downgrade(shared);
         shared.entrance.watch(Arc::new(move || {
             if let Some(shared) = waking.upgrade() {

@@ -51,7 +51,7 @@ pub use self::named::{NameClaim, NameRules, Named};
 pub use self::plugin::{AnswerError, PluginAnswer, PluginRequest, PluginSource, PluginVerdict};
 pub use self::quota::{Activity, BanRules, Meters, Quotas, Rates, Scope};
 pub use self::rate::{Meter, Rate, RateError, Wait};
-pub use self::retention::{Resident, RetentionRule, RuleError, SizeLimit, Survey};
+pub use self::retention::{ANY_PEER, Resident, RetentionRule, RuleError, SizeLimit, Survey};
 pub use self::rules::WriteRules;
 pub use self::standing::Standing;
 pub use self::standings::{Follower, Standings};

@@ -19,6 +19,9 @@ pub struct RetentionRule {
     pub except_kinds: Box<[KindRange]>,
     /// Authors whose events it is not about.
     pub except_authors: HashSet<PublicKey>,
+    /// It is only about events that came first from one of these peers: by their addresses, or
+    /// [`ANY_PEER`]; empty for all events, wherever they came from.
+    pub from: Box<[Box<str>]>,
     /// Events that are so many seconds old go.
     pub age_max: Option<u64>,
     /// Of each author so many events stay, the newest ones.
@@ -50,7 +53,7 @@ pub struct Resident<'a> {
 }
 
 impl RetentionRule {
-    /// Returns whether the rule is about an event. None is about requests to delete or to vanish:
+    /// Returns whether the rule is about an event, if its origin fits. None is about requests to delete or to vanish:
     /// without them what they removed could come back.
     pub fn is_about(&self, kind: Kind, author: &PublicKey) -> bool {
         let has = |ranges: &[KindRange]| ranges.iter().any(|range| range.has(kind));
@@ -66,8 +69,8 @@ impl RetentionRule {
 #[error("{0:?} is no part of a rule")]
 pub struct RuleError(String);
 
-/// Words such as `kinds=1,1000-1999 except_kinds=0 except_authors=KEY age=30d per_author=100
-/// size=80%`; lists are separated by `,` or `|`.
+/// Words such as `kinds=1,1000-1999 except_kinds=0 except_authors=KEY from=peers age=30d
+/// per_author=100 size=80%`; lists are separated by `,` or `|`.
 impl FromStr for RetentionRule {
     type Err = RuleError;
 
@@ -94,6 +97,11 @@ impl RetentionRule {
             "except_authors" => {
                 let keys = items().map(|item| PublicKey::from_hex(item.as_bytes()));
                 self.except_authors = keys.collect::<Option<_>>()?;
+            }
+            "from" => {
+                let is_name = |name: &str| !name.is_empty();
+                self.from =
+                    items().map(|it| is_name(it).then(|| it.into())).collect::<Option<_>>()?;
             }
             "age" => self.age_max = Some(number(value, period)?),
             "per_author" => self.per_author_max = Some(number(value, amount)?),
@@ -158,11 +166,15 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Looks at an event; returns whether it is to go because of its age.
-    pub fn look_at(&mut self, event: &Resident<'_>) -> bool {
+    /// Looks at an event; returns whether it is to go because of its age. `comes_from` says whether
+    /// it came from a peer that the rule at this place names.
+    pub fn look_at(&mut self, event: &Resident<'_>, comes_from: impl Fn(usize) -> bool) -> bool {
         let mut is_too_old = false;
         for (place, rule) in self.rules.iter().enumerate() {
             if !rule.is_about(event.kind, event.author) {
+                continue;
+            }
+            if !rule.from.is_empty() && !comes_from(place) {
                 continue;
             }
             let past = |age: u64| event.created_at < self.now.saturating_sub(age);
@@ -217,6 +229,8 @@ fn count(counts: &mut HashMap<PublicKey, u64>, author: &PublicKey) {
     }
 }
 
+/// In place of the address of a peer: any of those of whose events that is remembered.
+pub const ANY_PEER: &str = "peers";
 /// Authors counted in one survey, 48 bytes each.
 const AUTHORS_MAX: usize = 2_000_000;
 /// Events that go because of the size after one survey.
@@ -238,6 +252,9 @@ mod tests {
         let own = PublicKey::from_hex(key.as_bytes()).expect("a key");
         assert!(!rule.is_about(Kind(1), &own));
         assert_eq!((rule.age_max, rule.per_author_max), (Some(172_800), Some(1_000)));
+        assert!(rule.from.is_empty());
+        let rule: RetentionRule = "from=peers|ws://a:1 age=1d".parse().expect("a rule");
+        assert_eq!(&*rule.from, [Box::from(ANY_PEER), Box::from("ws://a:1")]);
         let size = |text: &str| text.parse::<RetentionRule>().map(|rule| rule.size_max);
         assert_eq!(size("size=80%"), Ok(Some(SizeLimit::Percent(80))));
         assert_eq!(size("size=10G"), Ok(Some(SizeLimit::Bytes(10_000_000_000))));
@@ -251,6 +268,9 @@ mod tests {
             "size=101%",
             "kind=1 age=1d",
             "kinds= age=1d",
+            "from= age=1d",
+            "from=a| age=1d",
+            "from=peers",
             "except_authors=x age=1d",
             "per_author=-1",
         ] {
@@ -282,14 +302,15 @@ mod tests {
             let (age, per, excess) = (random.u64(..100), random.u64(..20), random.u64(..30));
             let text = format!("kinds=1,7 age={age}");
             let rules: Vec<RetentionRule> =
-                [&text, &*format!("kinds=1 per_author={per}"), "except_kinds=7 size=1"]
+                [&text, &*format!("kinds=1 per_author={per}"), "from=peers except_kinds=7 size=1"]
                     .map(|text| text.parse().expect("a rule"))
                     .to_vec();
             let mut survey = Survey::new(&rules, 100, |_| excess);
             let mut too_old = Vec::new();
             for (number, kind, author, created_at) in &events {
                 let (number, kind, created_at) = (*number, *kind, *created_at);
-                if survey.look_at(&Resident { number, kind, author, created_at }) {
+                let resident = Resident { number, kind, author, created_at };
+                if survey.look_at(&resident, |rule| rule == 2 && number % 3 > 0) {
                     too_old.push(number);
                 }
             }
@@ -313,7 +334,7 @@ mod tests {
             assert_eq!(prolific, expected, "seed {seed}");
             let mut expected: Vec<(u64, u64)> = events
                 .iter()
-                .filter(|it| !matches!(it.1.0, 5 | 7 | 62))
+                .filter(|it| !matches!(it.1.0, 5 | 7 | 62) && it.0 % 3 > 0)
                 .map(|it| (it.3, it.0))
                 .collect();
             expected.sort_unstable();

@@ -120,6 +120,10 @@ impl Entrance for Doorway {
         }
     }
 
+    fn version(&self) -> u64 {
+        self.relay.in_force.changes() + self.relay.standings.current().version()
+    }
+
     fn retry(&self) {
         let mut returned = self.gate.returned.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(submission) = returned.pop_front() {

@@ -18,6 +18,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -32,6 +33,7 @@ use crate::sys;
 /// The handle of the settings in force.
 pub(super) struct InForce {
     current: ArcSwap<LiveSettings>,
+    changes: AtomicU64,
     /// Where the relay listens, which is one of its names.
     address: SocketAddr,
     places: Arc<Places>,
@@ -43,12 +45,18 @@ impl InForce {
     pub(super) fn new(settings: LiveSettings, address: SocketAddr) -> InForce {
         let places = Arc::new(Places::new(connections_max(settings.connections_max)));
         let backlog = Arc::new(Backlog::new(settings.outbound_total_bytes_max));
-        InForce { current: ArcSwap::from(settle(settings, address)), address, places, backlog }
+        let current = ArcSwap::from(settle(settings, address));
+        InForce { current, changes: AtomicU64::new(0), address, places, backlog }
     }
 
     /// Returns the settings in force.
     pub(super) fn load(&self) -> Arc<LiveSettings> {
         self.current.load_full()
+    }
+
+    /// Returns how often other settings were put into force.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Puts other settings into force, and has every core told.
@@ -58,6 +66,7 @@ impl InForce {
         keep_web(&self.load(), &mut settings);
         let settings = settle(settings, self.address);
         self.current.store(Arc::clone(&settings));
+        self.changes.fetch_add(1, Ordering::AcqRel);
         for inbox in cores.0.iter() {
             inbox.put(Message::Settings(Arc::clone(&settings)));
         }

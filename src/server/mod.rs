@@ -79,4 +79,4 @@ pub use settings::{
     PageSettings, Proxies, ServerError, ServerSettings,
 };
 pub use signals::{Occasion, Steward};
-pub use warden::Retention;
+pub use warden::{CameFrom, Retention};

@@ -462,7 +462,11 @@ impl House {
             about: About::default(),
             pages: PageSettings::default(),
             proxies: Proxies::default(),
-            retention: Retention { rules: Arc::default(), period: Duration::from_secs(1) },
+            retention: Retention {
+                rules: Arc::default(),
+                period: Duration::from_secs(1),
+                came_from: |_, _, _| Ok(()),
+            },
             plugin: options.plugin.clone(),
             names: None,
             management: ManagementSettings::default(),

@@ -13,7 +13,7 @@ use crate::ingest::WriterHandle;
 use crate::mailbox::{Received, Receiver};
 use crate::nostr::{EventRef, Filter, PublicKey};
 use crate::policy::groups::MANAGING_KINDS;
-use crate::policy::{Resident, RetentionRule, SizeLimit, Survey};
+use crate::policy::{ANY_PEER, Resident, RetentionRule, SizeLimit, Survey};
 use crate::query;
 use crate::seq::Seq;
 use crate::store::{self, Store, StoreError};
@@ -26,7 +26,16 @@ pub struct Retention {
     pub rules: Arc<[RetentionRule]>,
     /// How long after one look at all events the next one begins.
     pub period: Duration,
+    /// Tells what came first from a peer.
+    pub came_from: CameFrom,
 }
+
+/// Tells which events came first from the peer at an address, or from any without one.
+pub type CameFrom = fn(&Store, Option<&str>, &mut dyn FnMut(Seq)) -> Result<(), StoreError>;
+
+/// Which events came from the peers that rules name, by the rule's place: a bit for each event up to
+/// the last one that did.
+struct Sources(Vec<Vec<u64>>);
 
 /// What is known of the looks at all events, and whether another one is wanted.
 #[derive(Debug, Default)]
@@ -103,7 +112,7 @@ impl Warden {
                 continue;
             }
             sweeps.is_on.store(true, Ordering::Relaxed);
-            let swept = self.sweep(&retention.rules, now);
+            let swept = self.sweep(&retention, now);
             self.relay.sweeps.is_on.store(false, Ordering::Relaxed);
             match swept {
                 Ok(Duty::On) => self.swept_at = Some(now),
@@ -154,14 +163,17 @@ impl Warden {
     }
 
     /// Looks at all events and has those buried that are to go.
-    fn sweep(&self, rules: &[RetentionRule], now: u64) -> Result<Duty, StoreError> {
+    fn sweep(&self, retention: &Retention, now: u64) -> Result<Duty, StoreError> {
+        let rules = &retention.rules;
+        let sources = Sources::of(rules, retention.came_from, &self.store)?;
         let mut survey = Survey::new(rules, now, |_| 0);
         let mut gone = 0;
-        if self.look_through(&mut survey, &mut gone)? == Duty::Over {
+        if self.look_through(&mut survey, &sources, &mut gone)? == Duty::Over {
             return Ok(Duty::Over);
         }
         for (place, author) in survey.prolific() {
-            let surplus = self.surplus(&rules[place], &author)?;
+            let comes_from = |seq| rules[place].from.is_empty() || sources.have(place, seq);
+            let surplus = self.surplus(&rules[place], &author, comes_from)?;
             if self.bury(surplus, &mut gone) == Duty::Over {
                 return Ok(Duty::Over);
             }
@@ -182,8 +194,9 @@ impl Warden {
             living.bytes.saturating_sub(max).div_ceil(bytes_each)
         };
         if by_size.iter().filter_map(|rule| rule.size_max).any(|limit| excess(limit) > 0) {
+            let sources = Sources::of(&by_size, retention.came_from, &self.store)?;
             let mut survey = Survey::new(&by_size, now, excess);
-            if self.look_through(&mut survey, &mut gone)? == Duty::Over {
+            if self.look_through(&mut survey, &sources, &mut gone)? == Duty::Over {
                 return Ok(Duty::Over);
             }
             let oldest = survey.oldest().into_iter().map(Seq).collect();
@@ -207,7 +220,12 @@ impl Warden {
     }
 
     /// Shows all events to a survey, slice by slice; has those buried that are too old.
-    fn look_through(&self, survey: &mut Survey<'_>, gone: &mut u64) -> Result<Duty, StoreError> {
+    fn look_through(
+        &self,
+        survey: &mut Survey<'_>,
+        sources: &Sources,
+        gone: &mut u64,
+    ) -> Result<Duty, StoreError> {
         let mut seen = Seq::ZERO;
         loop {
             let mut too_old = Vec::new();
@@ -221,7 +239,8 @@ impl Warden {
                     author: event.pubkey,
                     created_at: event.created_at,
                 };
-                if !self.is_state(&event) && survey.look_at(&resident) {
+                let comes_from = |place| sources.have(place, seq);
+                if !self.is_state(&event) && survey.look_at(&resident, comes_from) {
                     too_old.push(seq);
                 }
                 looked_at += 1;
@@ -242,14 +261,20 @@ impl Warden {
     }
 
     /// Returns the events of an author that are more than a rule lets stay.
-    fn surplus(&self, rule: &RetentionRule, author: &PublicKey) -> Result<Vec<Seq>, StoreError> {
+    fn surplus(
+        &self,
+        rule: &RetentionRule,
+        author: &PublicKey,
+        comes_from: impl Fn(Seq) -> bool,
+    ) -> Result<Vec<Seq>, StoreError> {
         let filter = Filter { authors: Some([*author].into()), ..Filter::default() };
         let snapshot = self.store.snapshot()?;
         let is_about =
             |event: &EventRef<'_>| rule.is_about(event.kind, author) && !self.is_state(event);
         let found = query::find_all(&snapshot, &filter, &is_about)?;
         let max = rule.per_author_max.and_then(|max| usize::try_from(max).ok());
-        Ok(found.into_iter().skip(max.unwrap_or(usize::MAX)).collect())
+        let found = found.into_iter().filter(|seq| comes_from(*seq));
+        Ok(found.skip(max.unwrap_or(usize::MAX)).collect())
     }
 
     fn bury(&self, seqs: Vec<Seq>, gone: &mut u64) -> Duty {
@@ -276,6 +301,35 @@ impl Warden {
                 }
             },
         }
+    }
+}
+
+impl Sources {
+    fn of(
+        rules: &[RetentionRule],
+        came_from: CameFrom,
+        store: &Store,
+    ) -> Result<Sources, StoreError> {
+        let mut sources = Sources(vec![Vec::new(); rules.len()]);
+        for (rule, bits) in rules.iter().zip(&mut sources.0) {
+            for peer in &rule.from {
+                let url = (**peer != *ANY_PEER).then_some(&**peer);
+                came_from(store, url, &mut |seq| {
+                    let Ok(word) = usize::try_from(seq.0 / 64) else { return };
+                    // What is no number of an event was damaged.
+                    if seq <= store.last_seq() {
+                        bits.resize(bits.len().max(word + 1), 0);
+                        bits[word] |= 1 << (seq.0 % 64);
+                    }
+                })?;
+            }
+        }
+        Ok(sources)
+    }
+
+    fn have(&self, place: usize, seq: Seq) -> bool {
+        let word = usize::try_from(seq.0 / 64).ok().and_then(|word| self.0[place].get(word));
+        word.is_some_and(|word| word >> (seq.0 % 64) & 1 == 1)
     }
 }
 

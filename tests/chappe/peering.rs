@@ -375,6 +375,72 @@ fn it_is_remembered_which_events_came_from_which_peer_first() {
 }
 
 #[test]
+fn rules_of_retention_may_be_about_what_came_from_peers_alone() {
+    let there = Relay::start();
+    let aged = |text: &str| key(1).note(text, now() - 7_200);
+    let [old, young, own] = [aged("old"), note("young"), aged("own")];
+    there.connect().publish_all(&[old, young.clone()]);
+    let rule = |from: &str| format!("[[retention]]\nfrom = {from}\nage = \"1h\"\n");
+    let start = |rule: &str| {
+        let often = "[store]\nretention_period_secs = 1\n".to_owned();
+        let here = House::start(&(often.clone() + rule));
+        here.relay.connect().publish(&own).is_true("", "own");
+        here.write(&(often + &peer(&url(&there), "provenance = true") + rule));
+        here.relay.await_said("in sync");
+        let left = BTreeSet::from([young.id.clone(), own.id.clone()]);
+        until("what came from there is gone", || ids(&here.relay) == left);
+    };
+    start(&rule("\"peers\""));
+    start(&rule(&format!("[\"ws://127.0.0.1:1\", \"{}\"]", url(&there))));
+    let wrong = OBSERVED.to_owned() + &peer(&url(&there), "") + &rule("[\"other\"]");
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let file = folder.path().join("relay.toml");
+    fs::write(&file, wrong).expect("files can be written");
+    let file = file.display().to_string();
+    let check = command(&["config", "check", "--config", &file]).code(2);
+    check.says("\"other\"").says("provenance = true");
+}
+
+#[test]
+fn what_is_not_taken_is_transferred_once_and_again_when_the_rules_change() {
+    let mut there = Relay::start();
+    let at = now() - 100;
+    let (good, gone) = (note("good"), key(1).note("gone", at));
+    let bad = key(2).event(7, "+", &[], at);
+    there.connect().publish_all(&[good.clone(), gone.clone(), bad.clone()]);
+    let rules = OBSERVED.to_owned() + "[policy]\nrefused_kinds = [7]\n";
+    let here = House::start(&rules);
+    let request = key(1).event(5, "", &[&["e", &gone.id]], now());
+    here.relay.connect().publish(&request).is_true("", "a request to delete");
+    let proxy = Proxy::start(there.address(), vec![Trouble::default()]);
+    here.write(&(rules + &peer(&proxy.url(), "")));
+    let count = |name: &str| here.metric(name, "other").unwrap_or_default();
+    // Each connection brings the newest one for once by itself.
+    let asked_for = || count("received_events_total") - count("live_events_total");
+    let decided = || {
+        let counts = ["stored", "known", "refused"].map(|it| count(&format!("{it}_events_total")));
+        counts.iter().sum::<f64>()
+    };
+    until("all are decided on", || asked_for() == 3.0 && decided() == 4.0);
+    let compare = |there: &mut Relay| {
+        let before = count("connections_total");
+        there.kill();
+        there.restart();
+        proxy.lead_to(there.address());
+        until("both sides have agreed again", || {
+            count("connections_total") > before && count("following") == 1.0
+        });
+    };
+    compare(&mut there);
+    assert_eq!(asked_for(), 3.0, "nothing comes twice");
+    here.write(&(OBSERVED.to_owned() + &peer(&proxy.url(), "")));
+    compare(&mut there);
+    until("what may come has come", || ids(&here.relay).contains(&bad.id));
+    assert_eq!(asked_for(), 4.0, "and what was deleted has not");
+    assert_eq!(ids(&here.relay).len(), 3);
+}
+
+#[test]
 fn what_administrators_have_banned_does_not_come_back_from_a_peer() {
     let there = Relay::start();
     let (good, bad) = (note("good"), key(2).note("bad", now()));

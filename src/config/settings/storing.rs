@@ -29,7 +29,8 @@ section! {
 
         /// What does not stay for good, as rules: the `[[retention]]` parts of the file say the same.
         /// A rule is about the events of its kinds, without those of except_kinds and
-        /// except_authors. Of them go: those that are older than age (in s, min, h or d), those of
+        /// except_authors; with from only about what came first from the peers that it names, or
+        /// "peers" for all of which that is remembered (provenance). Of them go: those that are older than age (in s, min, h or d), those of
         /// an author beyond the newest per_author, and the oldest while the store is larger than
         /// size (in k, M or G bytes, or % of the disk). Requests to delete and to vanish stay.
         #[key(unit = "", range = RETENTION, reload = Yes,

@@ -8,7 +8,10 @@ use tokio::sync::Notify;
 
 use super::super::origin::Came;
 use super::super::terms::Provenance;
+use super::refused::{Refused, Why};
+use crate::clock::Clock;
 use crate::ingest::{Answers, EntryTerms, Reply};
+use crate::nostr::{EventId, Prefix, Reject};
 use crate::store::{FactChange, Outcome, StoreError};
 
 /// What became of events.
@@ -56,6 +59,17 @@ pub(super) struct Account {
     counts: [AtomicU64; 7],
     /// Which of its events were stored, if that is to be remembered.
     came: Option<Mutex<Came>>,
+    /// Which of its events are not taken here.
+    refused: Mutex<Refused>,
+}
+
+/// By what an event is judged.
+#[derive(Clone, Copy)]
+pub(super) struct Judged {
+    /// The version of the rules.
+    pub(super) version: u64,
+    /// The second.
+    pub(super) now: u64,
 }
 
 impl Account {
@@ -67,9 +81,17 @@ impl Account {
         self.counts[what as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(super) fn note(&self, outcome: &Outcome) {
+    pub(super) fn note(&self, id: &EventId, outcome: &Outcome, judged: Judged) {
         if let (Some(came), Outcome::Stored(seq)) = (&self.came, outcome) {
             lock(came).note(*seq);
+        }
+        let why = match outcome {
+            Outcome::Stored(_) | Outcome::Duplicate => None,
+            Outcome::Refused => Some(Why::Rules(judged.version)),
+            _ => Some(Why::Store),
+        };
+        if let Some(why) = why {
+            lock(&self.refused).note(id, why, judged.now);
         }
         self.add(
             match outcome {
@@ -82,6 +104,21 @@ impl Account {
             },
             1,
         );
+    }
+
+    /// Notes that the rules refuse an event.
+    pub(super) fn refuse(&self, id: &EventId, reject: &Reject, judged: Judged) {
+        self.add(What::Refused, 1);
+        let is_passing =
+            matches!(reject.prefix, Prefix::RateLimited | Prefix::AuthRequired | Prefix::Error);
+        if !is_passing {
+            lock(&self.refused).note(id, Why::Rules(judged.version), judged.now);
+        }
+    }
+
+    /// Keeps those of a peer's ids that are to be asked for.
+    pub(super) fn keep_acceptable(&self, ids: &mut Vec<[u8; 32]>, judged: Judged) {
+        lock(&self.refused).keep_others(ids, judged.version, judged.now);
     }
 
     pub(super) fn counts(&self) -> IntakeCounts {
@@ -108,8 +145,10 @@ impl Account {
     }
 }
 
-#[derive(Default)]
 pub(super) struct Shared {
+    clock: Clock,
+    /// Tells the version of the rules.
+    version: Version,
     /// Bytes of events on their way.
     bytes: AtomicUsize,
     /// Events of a relay that serves, on their way behind the entrance.
@@ -121,7 +160,29 @@ pub(super) struct Shared {
     rows: Mutex<Vec<FactChange>>,
 }
 
+/// Tells a number that is another one once events may be taken that were refused.
+pub(super) type Version = Box<dyn Fn() -> u64 + Send + Sync>;
+
 impl Shared {
+    pub(super) fn new(clock: Clock, version: Version) -> Shared {
+        Shared {
+            clock,
+            version,
+            bytes: AtomicUsize::new(0),
+            entered: AtomicUsize::new(0),
+            changed: Notify::new(),
+            has_failed: AtomicBool::new(false),
+            failure: Mutex::default(),
+            accounts: Mutex::default(),
+            rows: Mutex::default(),
+        }
+    }
+
+    /// Returns by what events are judged at this moment.
+    pub(super) fn judged(&self) -> Judged {
+        Judged { version: (self.version)(), now: self.clock.now_secs() }
+    }
+
     /// Opens an account, or goes on with the one that is the same.
     pub(super) fn open_account(
         &self,
@@ -147,6 +208,7 @@ impl Shared {
             bytes: AtomicUsize::new(0),
             counts: Default::default(),
             came: came.map(Mutex::new),
+            refused: Mutex::default(),
         });
         accounts.push(Arc::clone(&account));
         account
@@ -222,14 +284,15 @@ impl Shared {
 
 impl Answers for Shared {
     fn take(&self, replies: Vec<Reply>) {
+        let judged = self.judged();
         let accounts = lock(&self.accounts);
         for reply in &replies {
             let number = usize::try_from(reply.to.connection >> TICKET_BITS).unwrap_or(usize::MAX);
             let bytes = usize::try_from(reply.to.connection & TICKET_BYTES_MAX).unwrap_or(0);
             let Some(account) = accounts.get(number) else { continue };
             match &reply.outcome {
-                Ok(outcome) => account.note(outcome),
-                Err(_) => account.add(What::Refused, 1),
+                Ok(outcome) => account.note(&reply.id, outcome, judged),
+                Err(reject) => account.refuse(&reply.id, reject, judged),
             }
             self.done(bytes, account);
         }

@@ -70,12 +70,14 @@ impl Checker {
                 let mut prepared = Prepared::default();
                 let bytes = events.iter().map(Event::memory_bytes).sum();
                 prepared.reserve(bytes, events.len());
+                let mut ids = Vec::with_capacity(events.len());
                 for event in events {
                     if let Some(verified) = self.verified(event) {
                         preparer.add(&mut prepared, &verified);
+                        ids.push(verified.event().id);
                     }
                 }
-                Ready::Prepared(prepared)
+                Ready::Prepared(prepared, ids)
             }
         };
         self.form = form;
@@ -94,7 +96,7 @@ impl Checker {
 impl Ready {
     pub(super) fn len(&self) -> usize {
         match self {
-            Ready::Prepared(events) => events.len(),
+            Ready::Prepared(events, _) => events.len(),
             Ready::Verified(events) => events.len(),
         }
     }

@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 
 use super::account::{Account, Shared};
 use super::{Checked, Ready};
-use crate::clock::Clock;
 use crate::mailbox::{Received, Receiver};
+use crate::nostr::EventId;
 use crate::store::{Prepared, Store, StoreError, Writer};
 
 pub(super) struct Committer {
     store: Store,
     writer: Writer,
     shared: Arc<Shared>,
-    clock: Clock,
     batch: Vec<Prepared>,
+    /// The ids of its events.
+    ids: Vec<EventId>,
     /// Whose events they are, and how many bytes came with them.
     accounts: Vec<(Arc<Account>, usize)>,
     /// Events of the batch.
@@ -24,14 +25,14 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    pub(super) fn new(store: Store, shared: Arc<Shared>, clock: Clock) -> Committer {
+    pub(super) fn new(store: Store, shared: Arc<Shared>) -> Committer {
         Committer {
             // One for loads would not show what is stored to who compares in this process.
             writer: Writer::new(store.clone()),
             store,
             shared,
-            clock,
             batch: Vec::new(),
+            ids: Vec::new(),
             accounts: Vec::new(),
             events: 0,
             bytes: 0,
@@ -43,13 +44,18 @@ impl Committer {
         loop {
             let wait = if self.bytes == 0 { IDLE_WAIT } else { BATCH_WAIT };
             match outbox.recv_timeout(wait) {
-                Received::Message(Checked { events: Ready::Prepared(events), bytes, account }) => {
+                Received::Message(Checked {
+                    events: Ready::Prepared(events, ids),
+                    bytes,
+                    account,
+                }) => {
                     if self.bytes == 0 {
                         since = Instant::now();
                     }
                     self.events += events.len();
                     self.bytes += bytes;
                     self.batch.push(events);
+                    self.ids.extend(ids);
                     self.accounts.push((account, bytes));
                     let is_full = self.events >= BATCH_EVENTS_MAX || self.bytes >= BATCH_BYTES_MAX;
                     if is_full || bytes == 0 || since.elapsed() >= BATCH_AGE_MAX {
@@ -73,6 +79,7 @@ impl Committer {
             self.shared.fail(error);
         }
         self.batch.clear();
+        self.ids.clear();
         let rows = self.shared.take_rows();
         if !rows.is_empty()
             && let Err(error) = self.writer.change_facts(&rows)
@@ -85,10 +92,12 @@ impl Committer {
     }
 
     fn write(&mut self) -> Result<(), StoreError> {
-        let committed = self.writer.commit_prepared(&self.batch, self.clock.now_secs())?;
-        let mut outcomes = committed.outcomes.iter();
+        let judged = self.shared.judged();
+        let committed = self.writer.commit_prepared(&self.batch, judged.now)?;
+        let mut outcomes = self.ids.iter().zip(&committed.outcomes);
         for (events, (account, _)) in self.batch.iter().zip(&self.accounts) {
-            outcomes.by_ref().take(events.len()).for_each(|outcome| account.note(outcome));
+            let of_batch = outcomes.by_ref().take(events.len());
+            of_batch.for_each(|(id, outcome)| account.note(id, outcome, judged));
         }
         while self.writer.maintain(false)? {}
         Ok(())

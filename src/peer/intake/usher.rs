@@ -38,6 +38,7 @@ impl Usher {
 
     /// Brings an event in, or waits until there is room for it.
     fn bring(&self, event: Verified, bytes: usize, account: &Account) {
+        let (id, created_at) = (event.event().id, event.event().created_at);
         let mut entry = Entry {
             event,
             terms: account.terms,
@@ -53,8 +54,13 @@ impl Usher {
         loop {
             match self.entrance.enter(entry) {
                 Ok(()) => return,
-                Err(Turned::Refused(_)) => {
-                    account.add(What::Refused, 1);
+                Err(Turned::Refused(reject)) => {
+                    // What is dated ahead may be taken later.
+                    let judged = self.shared.judged();
+                    match created_at > judged.now {
+                        true => account.add(What::Refused, 1),
+                        false => account.refuse(&id, &reject, judged),
+                    }
                     self.shared.leave(1);
                     return self.shared.done(bytes, account);
                 }
