@@ -74,6 +74,19 @@ pub fn has_address_space(bytes: u64) -> bool {
     true
 }
 
+/// Has the calling thread give way to the other threads of this machine, as `nice` does. It is a
+/// wish: where the system does not allow it nothing is lost.
+pub fn give_way(by: i32) {
+    // On Linux that is the thread's own, elsewhere it would be the process's.
+    #[cfg(target_os = "linux")]
+    // SAFETY: the call takes a number.
+    unsafe {
+        libc::nice(by);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = by;
+}
+
 /// What a group of processes is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupSignal {

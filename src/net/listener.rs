@@ -264,6 +264,7 @@ where
         emptied: Notify::new(),
     });
     let mut shutdown = pin!(shutdown);
+    let mut accepted_in_turn = 0;
     loop {
         tokio::select! {
             biased;
@@ -272,6 +273,11 @@ where
                 Ok((socket, peer, wire)) => admit(&local, socket, peer, wire),
                 Err(error) => accept_failed(error).await,
             },
+        }
+        accepted_in_turn += 1;
+        if accepted_in_turn == ACCEPTED_PER_TURN {
+            accepted_in_turn = 0;
+            tokio::task::yield_now().await;
         }
     }
     drop(listeners);
@@ -508,6 +514,8 @@ async fn close_all(local: &Local) {
     }
 }
 
+/// Connections accepted before those that there are get their turn.
+const ACCEPTED_PER_TURN: u32 = 8;
 /// Connections the kernel holds for us while a core is busy.
 const BACKLOG: i32 = 4096;
 /// The read buffer of a core: many small messages, or a good part of a large one, in one system call.

@@ -119,6 +119,13 @@ impl Admins {
         self.0.get(key)
     }
 
+    /// Returns all of them with what they may do, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&PublicKey, &Permissions)> {
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all.into_iter()
+    }
+
     /// Returns whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::crowd::{Crowd, TOO_FAST_POINTS, Visit};
+use super::crowd::{Crowd, TOO_FAST_POINTS, Visit, Visitor};
 use super::quota::{Activity, Meters, Quotas, Scope};
 use super::rate::Wait;
 use crate::nostr::{Prefix, PublicKey, Reject};
@@ -34,7 +34,8 @@ pub enum Misconduct {
 impl Misconduct {
     fn points(self) -> u64 {
         match self {
-            Misconduct::Junk | Misconduct::Forgery => FAULT_POINTS,
+            Misconduct::Junk => JUNK_POINTS,
+            Misconduct::Forgery => FORGERY_POINTS,
             Misconduct::TooFast => TOO_FAST_POINTS,
         }
     }
@@ -50,6 +51,11 @@ impl Allowance {
     pub fn of(crowd: &Arc<Crowd>, visit: Visit) -> Allowance {
         let (crowd, own) = (Arc::clone(crowd), Meters::default());
         Allowance(Some(Box::new(Measured { crowd, own, visit, keys: Vec::new() })))
+    }
+
+    /// Returns what is known of the address, if anything is measured of it.
+    pub fn visitor(&self) -> Option<Arc<Visitor>> {
+        self.0.as_ref().map(|measured| measured.visit.share())
     }
 
     /// Tells whether anything is measured.
@@ -175,8 +181,11 @@ pub fn too_much(activity: Activity, scope: Scope, wait: Wait) -> Reject {
     Reject::new(Prefix::RateLimited, text)
 }
 
-/// Points for what no honest client does.
-const FAULT_POINTS: u64 = 20;
+/// Points for a message that is none: it costs little to find that out.
+const JUNK_POINTS: u64 = 20;
+/// Points for a wrong id or signature: it costs more than most of what is right, and who passes on
+/// what others have made sees one now and then at most.
+const FORGERY_POINTS: u64 = 500;
 
 #[cfg(test)]
 mod tests {
@@ -262,11 +271,11 @@ mod tests {
     #[test]
     fn junk_forgeries_and_haste_are_held_against_an_address() {
         let bans = BanRules {
-            tolerated: "40/min".parse().expect("a rate"),
+            tolerated: "1k/min".parse().expect("a rate"),
             duration: Duration::from_secs(60),
             duration_max: Duration::from_secs(60),
         };
-        let rows = [(Misconduct::Junk, 2), (Misconduct::Forgery, 2), (Misconduct::TooFast, 40)];
+        let rows = [(Misconduct::Junk, 50), (Misconduct::Forgery, 2), (Misconduct::TooFast, 1_000)];
         for (misconduct, tolerated) in rows {
             let quotas = Quotas { bans: Some(bans), ..Quotas::default() };
             let crowd = Arc::new(Crowd::new(100));

@@ -161,6 +161,11 @@ impl Visit {
     pub fn visitor(&self) -> &Visitor {
         &self.0
     }
+
+    /// Returns who visits, to be known longer than the visit.
+    pub(super) fn share(&self) -> Arc<Visitor> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl Drop for Visit {

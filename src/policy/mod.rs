@@ -37,6 +37,8 @@ mod standing;
 
 mod standings;
 
+mod turns;
+
 pub use self::admins::{Admin, AdminError, Admins, Permissions, Right};
 pub use self::allowance::{Allowance, Misconduct, too_much};
 pub use self::authorization::{
@@ -56,4 +58,5 @@ pub use self::rules::WriteRules;
 pub use self::standing::Standing;
 pub use self::standings::{Follower, Standings};
 pub use self::trust::{TrustRules, Web};
+pub use self::turns::{Party, Turns};
 pub use self::words::Words;

@@ -11,10 +11,12 @@ use super::core::Core;
 use super::lane::Lane;
 use super::negentropy::Reconciling;
 use super::query::Queries;
+use super::turn::{MESSAGE_BYTES_PER_STEP, MESSAGE_STEPS};
+use crate::address::client_number;
 use crate::net::{CloseCode, Conversation, Ending, Flow, Outbound};
 use crate::nostr::Event;
 use crate::nostr::message;
-use crate::policy::Allowance;
+use crate::policy::{Allowance, Party};
 use crate::session::{Action, Challenge, Rules, Session};
 
 /// Names one connection of one core, past its end: answers may come late.
@@ -46,17 +48,61 @@ impl ConnectionKey {
 pub(super) struct Connection {
     pub(super) key: ConnectionKey,
     pub(super) client: IpAddr,
+    /// With whom it takes turns.
+    pub(super) party: Party,
+    /// What was done for it and is not noted yet, in steps, and whether its turn is over.
+    pub(super) spent: Cell<u64>,
+    pub(super) is_ahead: Cell<bool>,
+    /// Why it is not read, each a bit.
+    holds: Cell<u8>,
     pub(super) outbound: Outbound,
     pub(super) session: RefCell<Session>,
     pub(super) queries: RefCell<Queries>,
-    /// Events that plugins are asked about and whose fate is not known, and whether the client is
-    /// not read meanwhile.
+    /// Events that plugins are asked about and whose fate is not known.
     pub(super) unjudged: Cell<u32>,
-    pub(super) is_held: Cell<bool>,
     /// The reconciliations whose clients are to speak.
     pub(super) reconciling: RefCell<Vec<Reconciling>>,
     /// What keeps its events in order while some are under way.
     pub(super) lane: RefCell<Option<Arc<Lane>>>,
+}
+
+/// Why a connection is not read for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// It has sent more than it may.
+    Rest = 1,
+    /// The writer, or the plugin stage, has no room for its events.
+    Room = 2,
+    /// The pool has so much to do for it.
+    Pool = 4,
+    /// Plugins have so many of its events to judge.
+    Judges = 8,
+    /// It is the turn of others.
+    Turn = 16,
+}
+
+impl Connection {
+    /// Does not read on for this reason until it is released from it.
+    pub(super) fn hold(&self, why: Hold) -> Flow {
+        self.holds.set(self.holds.get() | why as u8);
+        self.outbound.pause_reading();
+        Flow::Pause
+    }
+
+    /// Returns whether it is not read for this reason.
+    pub(super) fn has_hold(&self, why: Hold) -> bool {
+        self.holds.get() & why as u8 != 0
+    }
+
+    /// Reads on, if nothing else is against it.
+    pub(super) fn release(&self, why: Hold) {
+        if self.has_hold(why) {
+            self.holds.set(self.holds.get() & !(why as u8));
+            if self.holds.get() == 0 {
+                self.outbound.resume_reading();
+            }
+        }
+    }
 }
 
 /// The connections of one core.
@@ -67,18 +113,32 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    fn add(&mut self, client: IpAddr, outbound: Outbound, session: Session) -> Rc<Connection> {
+    fn add(
+        &mut self,
+        core: u32,
+        client: IpAddr,
+        outbound: Outbound,
+        session: Session,
+    ) -> Rc<Connection> {
         self.opened = self.opened.wrapping_add(1);
         let vacant = self.slots.vacant_entry();
         let slot = u32::try_from(vacant.key()).expect("sockets are fewer than 2^32");
+        let key = ConnectionKey { slot, serial: self.opened };
+        let party = match session.allowance().is_measured() {
+            true => Party::Address(client_number(client)),
+            false => Party::Connection(core, key.to_number()),
+        };
         let connection = Rc::new(Connection {
-            key: ConnectionKey { slot, serial: self.opened },
+            key,
             client,
+            party,
+            spent: Cell::new(0),
+            is_ahead: Cell::new(false),
+            holds: Cell::new(0),
             outbound,
             session: RefCell::new(session),
             queries: RefCell::default(),
             unjudged: Cell::new(0),
-            is_held: Cell::new(false),
             reconciling: RefCell::default(),
             lane: RefCell::default(),
         });
@@ -134,7 +194,8 @@ impl Talk {
             Session::begin(challenge, &settings.session, allowance, &mut greeting)
         };
         outbound.push_text(&greeting);
-        let connection = core.connections.borrow_mut().add(client, outbound, session);
+        let connection = core.connections.borrow_mut().add(core.number, client, outbound, session);
+        core.begin_turns(&connection);
         Talk { core: Rc::clone(core), connection, burst: Vec::new() }
     }
 
@@ -149,7 +210,8 @@ impl Talk {
             return Flow::Continue;
         }
         let events = std::mem::take(&mut self.burst);
-        self.core.publish(&self.connection, events)
+        let flow = self.core.publish(&self.connection, events);
+        self.core.turn_after(&self.connection, flow)
     }
 }
 
@@ -159,6 +221,7 @@ impl Conversation for Talk {
         core.metrics.messages_total.add(1);
         let now = core.relay.clock.now_secs();
         let rest_secs = core.charge_bytes(connection, message.len(), now);
+        core.spend(connection, MESSAGE_STEPS + message.len() as u64 / MESSAGE_BYTES_PER_STEP);
         let mut answer = core.answer.borrow_mut();
         answer.clear();
         let action = {
@@ -198,7 +261,9 @@ impl Conversation for Talk {
             Action::Count { query, filters } => core.count(connection, query, filters),
             Action::Reconcile(asked) => core.reconcile(connection, asked),
         }
-        core.flow_after(connection, rest_secs, now)
+        let flow = core.flow_after(connection, rest_secs, now);
+        // A burst of events is not torn apart: it ends soon, and the turn with it.
+        if self.burst.is_empty() { core.turn_after(connection, flow) } else { flow }
     }
 
     fn binary(&mut self) -> Flow {

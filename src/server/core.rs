@@ -5,7 +5,7 @@
 //! wakes the one task that attends to both. Nothing of a core is shared but that inbox, so nothing
 //! here locks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use super::management::OfficeHandle;
 use super::negentropy::{IDLE_PERIOD, Kept, Reconciled, Reconcilers};
 use super::pages::Counters;
 use super::plugin::{Judged, QuestionSender};
+use super::pool::JobSender;
 use super::publish::{Returned, Stalled};
 use super::query::Chunk;
 use super::reach::Reach;
@@ -32,7 +33,6 @@ use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
 use super::settings::{Compression, LiveSettings};
 use super::warden::Sweeps;
-use super::work::Job;
 use crate::address::{Aliases, ClientName};
 use crate::clock::Clock;
 use crate::fanout::{Consumer, SubscriptionIndex};
@@ -41,7 +41,7 @@ use crate::mailbox::{Inbox, Sender};
 use crate::metrics::{CaretakerMetrics, CoreMetrics};
 use crate::net::{self, ConnectionInfo, Encoding, Listening, NetOptions, Outbound};
 use crate::nostr::{Event, PublicKey, Verifier};
-use crate::policy::{Crowd, Follower, Standings};
+use crate::policy::{Crowd, Follower, Standings, Turns};
 use crate::seq::Seq;
 use crate::session::Reader;
 use crate::store::Store;
@@ -162,7 +162,7 @@ pub(super) struct Core {
     pub(super) settings: RefCell<Arc<LiveSettings>>,
     /// What they mean to transport.
     pub(super) net: Rc<RefCell<NetOptions>>,
-    pub(super) work: Sender<Job>,
+    pub(super) work: JobSender,
     pub(super) writer: WriterHandle,
     /// Who speaks for the relay, if it has a key.
     pub(super) herald: Option<HeraldHandle>,
@@ -174,6 +174,10 @@ pub(super) struct Core {
     pub(super) stalled: RefCell<Stalled>,
     pub(super) reconcilers: RefCell<Reconcilers>,
     pub(super) resting: RefCell<Resting>,
+    /// The connections that wait for their turn.
+    pub(super) turns: RefCell<Turns<ConnectionKey>>,
+    /// The second in which it was last forgotten who had taken what.
+    pub(super) turns_forgotten: Cell<u64>,
     pub(super) verifier: RefCell<Verifier>,
     pub(super) standing: RefCell<Follower>,
     pub(super) reach: RefCell<Reach>,
@@ -192,7 +196,7 @@ pub(super) struct CoreParts {
     pub(super) consumer: Consumer,
     /// Up to where nothing is to be delivered live.
     pub(super) last: Seq,
-    pub(super) work: Sender<Job>,
+    pub(super) work: JobSender,
     pub(super) writer: WriterHandle,
     pub(super) herald: Option<HeraldHandle>,
     pub(super) questions: QuestionSender,
@@ -255,7 +259,8 @@ async fn attend(core: Rc<Core>, bell: Arc<Notify>) {
             let events = core.deliver_some();
             core.retry_stalled();
             core.end_lost_subscriptions();
-            if messages == More::No && events == More::No {
+            let turns = core.give_turn();
+            if messages == More::No && events == More::No && turns == More::No {
                 break;
             }
             yield_now().await;
@@ -285,6 +290,8 @@ impl Core {
             stalled: RefCell::default(),
             reconcilers: RefCell::default(),
             resting: RefCell::default(),
+            turns: RefCell::default(),
+            turns_forgotten: Cell::new(0),
             verifier: RefCell::default(),
             standing: RefCell::new(standing),
             reach,

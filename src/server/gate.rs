@@ -16,7 +16,7 @@ use crate::ingest::{
 };
 use crate::metrics::exposition::{Exposition, Tells};
 use crate::nostr::{EventId, Prefix, Reject};
-use crate::policy::PluginSource;
+use crate::policy::{Party, PluginSource};
 use crate::session::{self, ForeignRules};
 use crate::store::FactChange;
 
@@ -97,6 +97,7 @@ impl Doorway {
         }
         let question = Question {
             submission,
+            party: Party::Connection(GATE, 0),
             source: PluginSource::Peer(Arc::clone(peer)),
             authed: None,
             received_at: self.relay.clock.now_secs(),

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::connection::{Connection, ConnectionKey};
+use super::connection::{Connection, ConnectionKey, Hold};
 use super::core::{Core, Relay};
 use super::settings::Naming;
 use super::work::Metered;
@@ -91,11 +91,6 @@ pub(super) struct Resting {
 }
 
 impl Resting {
-    /// Returns whether a connection is one of them.
-    pub(super) fn has(&self, key: ConnectionKey) -> bool {
-        self.until.iter().any(|(_, it)| *it == key)
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.until.is_empty()
     }
@@ -168,7 +163,7 @@ impl Core {
         self.metrics.paused_total.add(1);
         // Who wakes it may be asleep.
         self.inbox.ring();
-        Flow::Pause
+        connection.hold(Hold::Rest)
     }
 
     /// Reads on from the connections that have rested.
@@ -183,7 +178,7 @@ impl Core {
             let Some(connection) = connections.of(*key).filter(|_| *until <= now) else {
                 return *until > now;
             };
-            connection.outbound.resume_reading();
+            connection.release(Hold::Rest);
             false
         });
     }
@@ -196,6 +191,15 @@ impl Core {
             if reject.prefix == Prefix::Invalid {
                 self.note_forgery(connection);
             }
+        }
+    }
+
+    /// Ends a connection whose address was banned after its message was answered for.
+    pub(super) fn expel_banned(&self, connection: &Connection) {
+        let now = self.relay.clock.now_secs();
+        let ban_left = connection.session.borrow().allowance().ban_left(now);
+        if let Some(secs) = ban_left {
+            expel(connection, secs);
         }
     }
 
@@ -215,9 +219,20 @@ impl Core {
 
 #[cold]
 fn shut_out(connection: &Connection, secs: u64) -> Flow {
+    say_banned(connection, secs);
+    Flow::Leave(CloseCode::Policy)
+}
+
+/// Ends the connection of an address that is banned.
+#[cold]
+pub(super) fn expel(connection: &Connection, secs: u64) {
+    say_banned(connection, secs);
+    connection.outbound.close(CloseCode::Policy, "this address is banned for a while");
+}
+
+fn say_banned(connection: &Connection, secs: u64) {
     let text = format!("rate-limited: too much of what is refused; come back in {secs} seconds");
     connection.outbound.push_text_with(|out| message::write_notice(out, &text));
-    Flow::Leave(CloseCode::Policy)
 }
 
 impl Connection {

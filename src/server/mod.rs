@@ -44,6 +44,7 @@ mod publish;
 mod query;
 mod reach;
 mod render;
+mod turn;
 
 mod gate;
 mod guard;
@@ -57,6 +58,7 @@ mod caretaker;
 mod keeper;
 mod management;
 mod plugin;
+mod pool;
 mod pulse;
 mod registrar;
 mod report;

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use super::connection::{Connection, ConnectionKey};
 use super::core::{Core, Message, Relay};
-use super::publish::Handed;
 use super::render;
 use super::work::{Job, Worker};
 use crate::limits;
@@ -245,8 +244,10 @@ impl Core {
     ) {
         let (end, work) = match budget.steps {
             0 => (StepEnd::More, 0),
+            _ if self.must_wait(connection) => (StepEnd::More, 0),
             _ => reconciling.step(&self.relay, &message, budget),
         };
+        self.spend(connection, work);
         let connection_key = connection.key;
         let reconciled = Reconciled { connection: connection_key, reconciling, message, end, work };
         self.go_on_reconciling(connection, reconciled);
@@ -259,12 +260,9 @@ impl Core {
         let mut session = connection.session.borrow_mut();
         let reconciliations = session.reconciliations();
         if matches!(end, StepEnd::More) && reconciliations.is_open(number) {
-            let connection = connection.key;
+            let (party, connection) = (connection.party, connection.key);
             let job = ReconcileJob { core: self.number, connection, reconciling, message };
-            let handed = self.stalled.borrow_mut().hand(&self.work, Job::Reconcile(job));
-            if handed == Handed::InLine {
-                self.inbox.ring();
-            }
+            self.work.send(party, Job::Reconcile(job));
             return;
         }
         let now = self.relay.clock.now_secs();

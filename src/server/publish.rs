@@ -1,22 +1,23 @@
 //! The way of an EVENT through its core: known already? really signed? then to the writer, or to
 //! the plugin stage before, in the order in which its connection has sent it.
 //!
-//! Nothing is dropped and nothing waits: where the pool, the stage or the writer is full, what is left stands
-//! in line here and the sockets it came from are not read until the line is gone (I8). So a line is
-//! never longer than what these sockets had sent before they were paused.
+//! Nothing is dropped and nothing waits: where the stage or the writer is full, what is left stands
+//! in line here and the sockets it came from are not read until the line is gone; while the pool has
+//! much to do for a client, nor is that one (I8). So a line is never longer than what these sockets
+//! had sent before they were paused.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::connection::{Connection, ConnectionKey};
+use super::connection::{Connection, ConnectionKey, Hold};
 use super::core::Core;
 use super::guard::AuthorQuota;
 use super::lane::Lane;
 use super::plugin::{self, Asking, Judged, QuestionSender, Source};
 use super::render;
+use super::turn::{LOOKUP_STEPS, VERIFY_STEPS};
 use super::work::{self, Job, Metered, Onward, Parcel, VerifyJob};
 use crate::ingest::{Reply, ReplyTo, Submission, WriterHandle};
-use crate::mailbox::{Refused, Sender};
 use crate::net::Flow;
 use crate::nostr::{Event, EventId, EventRef, Reject, message};
 use crate::session;
@@ -25,13 +26,12 @@ use crate::store::{Outcome, Snapshot};
 /// What stands in line, and who is not read meanwhile.
 #[derive(Default)]
 pub(super) struct Stalled {
-    jobs: VecDeque<Job>,
     /// For the writer.
     submissions: VecDeque<Waiting>,
     /// For the plugin stage.
     questions: VecDeque<Waiting>,
     /// Where so much is verified that no more is read.
-    crowded: Vec<Arc<Lane>>,
+    crowded: Vec<(ConnectionKey, Arc<Lane>)>,
     paused: Vec<ConnectionKey>,
 }
 
@@ -48,29 +48,14 @@ struct Waiting {
     lane: Option<Arc<Lane>>,
 }
 
-/// Where something handed over went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Handed {
-    /// To whom it belongs.
-    Over,
-    /// Into the line.
-    InLine,
-}
-
 impl Stalled {
     /// Returns whether nothing stands in line.
     pub(super) fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
-            && self.submissions.is_empty()
-            && self.questions.is_empty()
-            && self.crowded.is_empty()
+        !self.has_parcels() && self.crowded.is_empty()
     }
 
-    /// Gives a job to the pool, or puts it in line.
-    pub(super) fn hand(&mut self, work: &Sender<Job>, job: Job) -> Handed {
-        self.jobs.push_back(job);
-        self.retry_jobs(work);
-        if self.jobs.is_empty() { Handed::Over } else { Handed::InLine }
+    fn has_parcels(&self) -> bool {
+        !(self.submissions.is_empty() && self.questions.is_empty())
     }
 
     /// Puts an event in line for which there was no room.
@@ -86,15 +71,6 @@ impl Stalled {
     fn pause(&mut self, key: ConnectionKey) {
         if !self.paused.contains(&key) {
             self.paused.push(key);
-        }
-    }
-
-    fn retry_jobs(&mut self, work: &Sender<Job>) {
-        while let Some(job) = self.jobs.pop_front() {
-            // A closed pool is a relay that has stopped: its connections are gone.
-            if let Err(Refused::Full(job)) = work.try_send(job) {
-                return self.jobs.push_front(job);
-            }
         }
     }
 
@@ -126,13 +102,19 @@ impl Core {
     /// more are shared among the work pool.
     pub(super) fn publish(&self, connection: &Connection, mut events: Vec<Event>) -> Flow {
         self.metrics.events_total.add(events.len() as u64);
+        self.spend(connection, events.len() as u64 * LOOKUP_STEPS);
         self.answer_duplicates(connection, &mut events);
         let from = ReplyTo { core: self.number, connection: connection.key.to_number() };
         let metered = connection.metered();
         let source = self.source_of(connection);
         let is_judged = source.is_some();
-        // Few events are verified here, unless earlier ones are still on their way.
-        if events.len() <= VERIFIED_INLINE_MAX && !connection.has_lane_in_use() {
+        // Few events are verified here, unless earlier ones are still on their way, or others come
+        // first.
+        let is_inline = events.len() <= VERIFIED_INLINE_MAX
+            && !connection.has_lane_in_use()
+            && (events.is_empty() || !self.must_wait(connection));
+        if is_inline {
+            self.spend(connection, events.len() as u64 * VERIFY_STEPS);
             let settings = self.settings.borrow();
             let quotas = &settings.session.quotas;
             let quota = AuthorQuota::of(&self.relay, quotas, metered);
@@ -148,15 +130,18 @@ impl Core {
         } else {
             self.share_out(connection, from, metered, source, events);
         }
-        let mut stalled = self.stalled.borrow_mut();
-        if stalled.is_empty() {
+        let stalled = self.stalled.borrow();
+        let why = if stalled.paused.contains(&connection.key) {
+            Hold::Room
+        } else if stalled.crowded.iter().any(|(key, _)| *key == connection.key) {
+            Hold::Pool
+        } else {
             return if is_judged { self.hold(connection) } else { Flow::Continue };
-        }
+        };
         self.metrics.paused_total.add(1);
-        stalled.pause(connection.key);
         // Who attends to the line may be asleep.
         self.inbox.ring();
-        Flow::Pause
+        connection.hold(why)
     }
 
     /// Verifies a proof of identity at once: what the client sends right behind it may depend on
@@ -185,6 +170,9 @@ impl Core {
                 self.note_judged(connection);
                 self.note_outcome(connection, &reply.outcome);
                 answer(connection, &reply.id, &reply.outcome);
+                if reply.outcome.is_err() {
+                    self.expel_banned(connection);
+                }
             }
         }
     }
@@ -196,7 +184,7 @@ impl Core {
         for parcel in returned.parcels {
             let key = ConnectionKey::from_number(parcel.submission().reply.connection);
             if let Some(connection) = connections.of(key) {
-                connection.outbound.pause_reading();
+                connection.hold(Hold::Room);
             }
             stalled.add(parcel, returned.lane.clone());
         }
@@ -225,8 +213,7 @@ impl Core {
             return Flow::Continue;
         }
         self.metrics.paused_total.add(1);
-        connection.is_held.set(true);
-        Flow::Pause
+        connection.hold(Hold::Judges)
     }
 
     /// Notes that the fate of an event is known; reads on from its sender when few are left.
@@ -237,11 +224,8 @@ impl Core {
             return;
         }
         connection.unjudged.set(unjudged - 1);
-        if unjudged <= UNJUDGED_MAX / 2 && connection.is_held.replace(false) {
-            let is_paused = self.stalled.borrow().paused.contains(&connection.key);
-            if !is_paused && !self.resting.borrow().has(connection.key) {
-                connection.outbound.resume_reading();
-            }
+        if unjudged <= UNJUDGED_MAX / 2 {
+            connection.release(Hold::Judges);
         }
     }
 
@@ -249,20 +233,29 @@ impl Core {
     fn source_of(&self, connection: &Connection) -> Option<Source> {
         self.settings.borrow().plugin.as_ref()?;
         let reader = connection.session.borrow().reader().clone();
-        Some(Source { client: connection.client, reader })
+        Some(Source { client: connection.client, party: connection.party, reader })
     }
 
     /// Hands over what stands in line as far as there is room; reads on once the line is gone.
     pub(super) fn retry_stalled(&self) {
         let mut stalled = self.stalled.borrow_mut();
-        stalled.retry_jobs(&self.work);
-        stalled.retry_parcels(&self.writer, &self.questions);
-        stalled.crowded.retain(|lane| lane.is_crowded());
         if stalled.is_empty() {
-            let connections = self.connections.borrow();
+            return;
+        }
+        let connections = self.connections.borrow();
+        stalled.retry_parcels(&self.writer, &self.questions);
+        stalled.crowded.retain(|(key, lane)| {
+            let Some(connection) = connections.of(*key) else { return false };
+            let is_crowded = lane.is_crowded() || self.work.is_crowded_by(connection.party);
+            if !is_crowded {
+                connection.release(Hold::Pool);
+            }
+            is_crowded
+        });
+        if !stalled.has_parcels() {
             for key in stalled.paused.drain(..) {
                 if let Some(connection) = connections.of(key) {
-                    connection.outbound.resume_reading();
+                    connection.release(Hold::Room);
                 }
             }
         }
@@ -337,21 +330,27 @@ impl Core {
         source: Option<Source>,
         events: Vec<Event>,
     ) {
-        let mut stalled = self.stalled.borrow_mut();
         let lane = connection.lane();
         if source.is_some() {
             let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
             connection.unjudged.set(connection.unjudged.get().saturating_add(count));
         }
+        let visitor = connection.session.borrow().allowance().visitor();
         let mut rest = events.into_iter();
         while rest.len() > 0 {
-            let events = rest.by_ref().take(VERIFY_CHUNK_EVENTS).collect();
-            let (source, chunk) = (source.clone(), lane.begin_chunk());
-            let job = VerifyJob { from, metered, source, events, lane: Arc::clone(&lane), chunk };
-            stalled.hand(&self.work, Job::Verify(job));
+            let job = VerifyJob {
+                from,
+                metered,
+                visitor: visitor.clone(),
+                source: source.clone(),
+                events: rest.by_ref().take(VERIFY_CHUNK_EVENTS).collect(),
+                lane: Arc::clone(&lane),
+                chunk: lane.begin_chunk(),
+            };
+            self.work.send(connection.party, Job::Verify(job));
         }
-        if lane.is_crowded() {
-            stalled.crowded.push(lane);
+        if lane.is_crowded() || self.work.is_crowded_by(connection.party) {
+            self.stalled.borrow_mut().crowded.push((connection.key, lane));
         }
     }
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::connection::{Connection, ConnectionKey};
 use super::core::Core;
-use super::publish::Handed;
-use super::render::{self, Audience, SliceEnd, Sliced};
+use super::render::{self, Audience, BYTES_PER_STEP, SliceEnd, Sliced};
+use super::turn::SENT_STEPS;
 use super::work::{CountJob, Job, SliceJob};
 use crate::address::ClientName;
 use crate::fanout::SubKey;
@@ -93,8 +93,9 @@ impl Core {
         let key = SubKey { connection: connection.key.slot, subscription };
         self.index.borrow_mut().insert(key, Arc::clone(&filters));
         let cursor = self.cursor(connection, filters, horizon);
+        let must_wait = self.must_wait(connection);
         let mut queries = connection.queries.borrow_mut();
-        if queries.is_busy() || connection.outbound.is_congested() {
+        if must_wait || queries.is_busy() || connection.outbound.is_congested() {
             queries.waiting.push_back(Waiting::Query { subscription, cursor });
             return;
         }
@@ -163,6 +164,7 @@ impl Core {
         };
         connection.queries.borrow_mut().running -= 1;
         self.charge_work(&connection, chunk.work);
+        self.spend(&connection, chunk.frames.len() as u64 / BYTES_PER_STEP);
         if connection.session.borrow().subscription(chunk.subscription).is_some() {
             self.metrics.events_sent_stored_total.add(chunk.sent);
             connection.outbound.push_frames(chunk.frames);
@@ -182,10 +184,14 @@ impl Core {
     }
 
     /// Starts what waited for its turn, as far as it is its turn.
-    fn start_waiting(&self, connection: &Rc<Connection>) {
+    pub(super) fn start_waiting(&self, connection: &Rc<Connection>) {
         loop {
             let mut queries = connection.queries.borrow_mut();
             if queries.is_busy() || connection.outbound.is_congested() {
+                return;
+            }
+            if !queries.waiting.is_empty() && self.must_wait(connection) {
+                self.line_up(connection);
                 return;
             }
             let next = queries.waiting.pop_front();
@@ -248,6 +254,7 @@ impl Core {
         Self::push_chunk(connection, &mut page.frames);
         drop(page);
         self.charge_work(connection, work);
+        self.spend(connection, work + sent * SENT_STEPS);
         self.go_on(connection, subscription, cursor, end);
     }
 
@@ -314,10 +321,7 @@ impl Core {
 
     fn hand_over(&self, connection: &Rc<Connection>, job: Job) {
         connection.queries.borrow_mut().running += 1;
-        let handed = self.stalled.borrow_mut().hand(&self.work, job);
-        if handed == Handed::InLine {
-            self.inbox.ring();
-        }
+        self.work.send(connection.party, job);
     }
 
     /// Ends a subscription from this side.

@@ -12,10 +12,9 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::core::Relay;
+use super::pool::JobSender;
 use super::pulse::Pulse;
-use super::work::Job;
 use crate::fanout::Consumer;
-use crate::mailbox::Sender;
 use crate::metrics::exposition::{Exposition, Unit, seconds};
 use crate::metrics::{
     CLASSES, CoreMetrics, Counter, HANDSHAKE_FAILURES, PLANS, PluginMetrics, QueryMetrics, REASONS,
@@ -33,7 +32,7 @@ pub(super) struct Report {
     pub(super) cores: Arc<[Arc<CoreMetrics>]>,
     pub(super) plugin: Arc<PluginMetrics>,
     pub(super) pulse: Pulse,
-    pub(super) work: Sender<Job>,
+    pub(super) work: JobSender,
     /// Knows how far the ring is.
     pub(super) ring: Consumer,
 }

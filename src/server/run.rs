@@ -19,6 +19,7 @@ use super::management::{self, OfficeHandle};
 use super::negentropy::Kept;
 use super::pages::Counters;
 use super::plugin;
+use super::pool::JobSender;
 use super::pulse::Pulse;
 use super::recall;
 use super::render::SliceSize;
@@ -28,13 +29,11 @@ use super::signals::{Sign, Signals, Steward};
 use super::start::{self, Consumers, Starter};
 use super::threads::{Leashed, Spawner, Thread};
 use super::warden::Sweeps;
-use super::work::Job;
 use crate::address::Aliases;
 use crate::clock::Clock;
 use crate::fanout::{self, RingLimits};
 use crate::ingest::{Entrance, WriterThread};
 use crate::limits;
-use crate::mailbox::Sender;
 use crate::metrics::{CaretakerMetrics, CoreMetrics, PluginMetrics};
 use crate::net;
 use crate::nostr::Keypair;
@@ -54,7 +53,7 @@ pub struct Server {
     cores: Vec<Thread>,
     workers: Vec<Thread>,
     /// The workers end once every sender is gone; this is the last.
-    work: Sender<Job>,
+    work: JobSender,
     stage: Thread,
     /// Where events of peers enter.
     entrance: Arc<Doorway>,

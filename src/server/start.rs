@@ -13,13 +13,14 @@ use super::keeper::Keeper;
 use super::management::{Calls, LocalDoor, Office, OfficeParts};
 use super::members::Reception;
 use super::plugin::{Question, QuestionSender, Stage, StageParts};
+use super::pool::{self, JobSender};
 use super::pulse::Pulse;
 use super::report::Report;
 use super::scribe::Scribe;
 use super::settings::{Addresses, ServerError, ServerSettings};
 use super::threads::{Leashed, Sentinel, Spawner, Thread};
 use super::warden::Warden;
-use super::work::{Job, Worker};
+use super::work::Worker;
 use crate::fanout::{Consumer, Producer, Ring, Waker};
 use crate::ingest::{self, GroupKeeping, Replies, Reply, Witness, WriterHandle, WriterThread};
 use crate::mailbox::{self, Inbox, Sender};
@@ -159,8 +160,8 @@ impl Starter {
     }
 
     /// Starts the work pool.
-    pub(super) fn workers(&self, count: usize) -> Result<(Sender<Job>, Vec<Thread>), ServerError> {
-        let (work, jobs) = mailbox::mailbox(count * JOBS_PER_WORKER);
+    pub(super) fn workers(&self, count: usize) -> Result<(JobSender, Vec<Thread>), ServerError> {
+        let (work, jobs) = pool::pool(pool::PARTY_JOBS_MAX);
         let mut workers = Vec::with_capacity(count);
         for place in 0..count {
             let worker = Worker {
@@ -256,7 +257,7 @@ impl Starter {
         listeners: Listeners,
         bells: &[Arc<Notify>],
         consumers: &Consumers,
-        (work, herald): (&Sender<Job>, Option<&HeraldHandle>),
+        (work, herald): (&JobSender, Option<&HeraldHandle>),
     ) -> Result<Vec<Thread>, ServerError> {
         let mut threads = Vec::with_capacity(listeners.len());
         for (place, listeners) in listeners.into_iter().enumerate() {
@@ -284,7 +285,7 @@ impl Starter {
     pub(super) fn report(
         &self,
         plugin: &Arc<PluginMetrics>,
-        work: &Sender<Job>,
+        work: &JobSender,
         ring: Consumer,
     ) -> Report {
         Report {
@@ -348,6 +349,3 @@ pub(super) fn wakers(inboxes: &Inboxes, gate: &Arc<Gate>) -> Vec<Waker> {
 fn seed_of([a, b, c, d, e, f, g, h, ..]: [u8; 16]) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
-
-/// Jobs that may wait for each worker: a few milliseconds of work.
-const JOBS_PER_WORKER: usize = 8;

@@ -17,23 +17,26 @@ use super::management;
 use super::negentropy::Kept;
 use super::pages::Counters;
 use super::plugin::{self, OnFailure, PluginSettings, Question};
+use super::pool::{self, JobReceiver};
 use super::render::SliceSize;
 use super::settings::{
     About, Compression, LiveSettings, ManagementSettings, MembershipSettings, PageSettings, Proxies,
 };
 use super::warden::{Retention, Sweeps};
-use super::work::{Job, Tools, Worker};
+use super::work::{Tools, Worker};
 use crate::address::{Aliases, ClientNaming};
 use crate::clock::Clock;
 use crate::deflate::Inflater;
 use crate::fanout::{self, RingLimits};
 use crate::ingest::{self, WriterThread};
-use crate::mailbox::{self, Inbox, Received, Receiver};
+use crate::mailbox::Inbox;
 use crate::metrics::CaretakerMetrics;
 use crate::net::{Conversation, Encoding, Ending, Flow, Outbound, OutboundLimits};
 use crate::nostr::delegation::Treatment;
 use crate::nostr::{Event, Keypair, Kind};
-use crate::policy::{Allowance, Circle, Crowd, Invites, MembershipTerms, Quotas, Standings};
+use crate::policy::{
+    Allowance, BanRules, Circle, Crowd, Invites, MembershipTerms, Misconduct, Quotas, Standings,
+};
 use crate::query::{Budget, QueryLimits, ReconcileLimits};
 use crate::session::{
     Authentication, Commitment, EventLimits, NegentropyLimits, OwnNames, RestrictedKinds,
@@ -93,6 +96,7 @@ fn a_lapped_core_reads_from_the_store_what_it_missed() {
     let (mut author, mut reader) = (house.client(), house.client());
     reader.say(r#"["REQ","a",{"kinds":[1]}]"#);
     for number in 0..50 {
+        let _ = house.core.give_turn();
         author.publish(&[note(number, "")]);
         // The writer commits each alone, and this core looks at none of it.
         house.wait_for_seq(number as u64 + 1);
@@ -329,7 +333,7 @@ fn events_of_a_connection_are_stored_as_they_were_sent_whoever_verifies_them_fir
                 author.publish(&(sent..sent + count).map(version).collect::<Vec<Event>>());
                 sent += count;
             }
-            while let Received::Message(job) = house.jobs.try_recv() {
+            while let Some(job) = house.jobs.try_recv() {
                 held.push(job);
             }
             for _ in 0..random.usize(..4).min(held.len()) {
@@ -361,7 +365,7 @@ fn a_connection_is_not_read_while_too_much_of_it_waits_for_one_chunk() {
         house.step();
     }
     assert!((900..=1_300).contains(&sent), "{sent}");
-    let Received::Message(first) = house.jobs.try_recv() else { panic!("there are jobs") };
+    let Some(first) = house.jobs.try_recv() else { panic!("there are jobs") };
     while house.jobs.count() > 0 {
         house.work_once();
         house.step();
@@ -390,7 +394,7 @@ impl Default for Options {
 struct House {
     core: Rc<Core>,
     worker: Worker,
-    jobs: Receiver<Job>,
+    jobs: JobReceiver,
     tools: Tools,
     /// How often the core would have been woken.
     rings: Arc<AtomicUsize>,
@@ -494,7 +498,7 @@ impl House {
         });
         let replies = Box::new(inboxes.clone());
         let writer = ingest::spawn(store, producer, replies, None, None, relay.clock).unwrap();
-        let (work, jobs) = mailbox::mailbox(options.jobs);
+        let (work, jobs) = pool::pool(options.jobs);
         let (sender, questions) = plugin::question_channel();
         let core = Core::new(CoreParts {
             number: 0,
@@ -533,16 +537,15 @@ impl House {
 
     /// Returns a client; every other one takes compressed messages.
     fn client(&self) -> Client {
+        self.client_with(Allowance::unlimited())
+    }
+
+    fn client_with(&self, allowance: Allowance) -> Client {
         let clients = self.core.metrics.connections_opened_total.total();
         let encoding = if clients.is_multiple_of(2) { Encoding::Plain } else { Encoding::Deflate };
         let outbound = Outbound::new(self.limits, encoding);
         Client {
-            talk: Talk::begin(
-                &self.core,
-                [127, 0, 0, 1].into(),
-                Allowance::unlimited(),
-                outbound.clone(),
-            ),
+            talk: Talk::begin(&self.core, [127, 0, 0, 1].into(), allowance, outbound.clone()),
             outbound,
             received: HashMap::new(),
             oks: Vec::new(),
@@ -556,10 +559,11 @@ impl House {
         let _ = self.core.attend_to_some();
         let _ = self.core.deliver_some();
         self.core.retry_stalled();
+        let _ = self.core.give_turn();
     }
 
     fn work_once(&mut self) {
-        if let Received::Message(job) = self.jobs.try_recv() {
+        if let Some(job) = self.jobs.try_recv() {
             self.worker.work_on(job, &mut self.tools);
         }
     }
@@ -585,7 +589,8 @@ impl House {
             let messages = self.core.attend_to_some();
             let events = self.core.deliver_some();
             self.core.retry_stalled();
-            if (jobs, messages, events) == (0, More::No, More::No) {
+            let turns = self.core.give_turn();
+            if (jobs, messages, events, turns) == (0, More::No, More::No, More::No) {
                 return;
             }
         }
@@ -715,6 +720,73 @@ impl Client {
             other => panic!("{other} was not expected: {message}"),
         }
     }
+}
+
+#[test]
+fn who_asks_for_little_is_answered_while_those_who_ask_for_much_wait_for_their_turns() {
+    let mut house = House::new(&Options::default());
+    let mut author = house.client();
+    house.fill(&mut author, 3);
+    let (mut light, mut newcomer) = (house.client(), None);
+    let mut heavy: Vec<Client> = (0..10).map(|_| house.client()).collect();
+    for round in 0..5 {
+        for client in &mut heavy {
+            house.core.spend(client.talk.connection(), 1_000_000);
+            client.say(&format!(r#"["REQ","{round}",{{}}]"#));
+            assert!(!client.outbound.is_reading(), "its turn is over");
+        }
+        // By the second round the others have taken more than what everybody begins with.
+        if round > 0 {
+            light.say(&format!(r#"["REQ","{round}",{{"limit":0}}]"#));
+            light.read();
+            assert_eq!(light.received[&round.to_string()].ends, 1, "at once");
+            assert!(light.outbound.is_reading());
+        }
+        if round == 2 {
+            let mut client = house.client();
+            client.say(r#"["REQ","new",{"limit":0}]"#);
+            assert!(!client.outbound.is_reading(), "who has just come takes turns too");
+            newcomer = Some(client);
+        }
+        heavy.iter_mut().for_each(|client| assert!(!client.outbound.is_reading()));
+        house.finish();
+        for client in heavy.iter_mut().chain(&mut newcomer) {
+            assert!(client.outbound.is_reading(), "everybody's turn comes");
+            client.read_all(&mut house);
+        }
+    }
+    for client in &heavy {
+        assert_eq!(client.received.len(), 5, "nothing is lost");
+        client.received.values().for_each(|it| assert_eq!((it.events.len(), it.ends), (3, 1)));
+    }
+    assert_eq!(newcomer.expect("it has come").received["new"].ends, 1);
+}
+
+#[test]
+fn what_a_banned_address_has_waiting_is_not_verified() {
+    let house = House::new(&Options::default());
+    let quotas = Quotas {
+        bans: Some(BanRules {
+            tolerated: "1/min".parse().expect("a rate"),
+            duration: Duration::from_secs(60),
+            duration_max: Duration::from_secs(60),
+        }),
+        ..Quotas::default()
+    };
+    let crowd = &house.core.relay.crowd;
+    let visit = crowd.enter([192, 0, 2, 1].into(), &quotas, now()).expect("it is let in");
+    let mut sender = house.client_with(Allowance::of(crowd, visit));
+    sender.publish(&(0..40).map(|number| note(number, "")).collect::<Vec<Event>>());
+    let session = &sender.talk.connection().session;
+    session.borrow().allowance().misbehave(Misconduct::Forgery, &quotas, now());
+    let mut house = house;
+    house.finish();
+    // What others send is stored, and nothing before it.
+    let mut other = house.client();
+    other.publish(&[note(100, "")]);
+    house.settle(&mut other, 1);
+    assert_eq!(house.core.relay.store.last_seq().0, 1);
+    assert!(!sender.outbound.is_open(), "and its connection ends");
 }
 
 #[test]

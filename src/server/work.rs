@@ -1,8 +1,8 @@
 //! The work pool: threads for whatever would keep a core from its sockets.
 //!
-//! Jobs come through one bounded mailbox. A worker never waits for anybody: verified events that
-//! the writer has no room for go back to the core they came from, which stops reading the sockets
-//! that sent them.
+//! Jobs are taken by turns of those who want them done (`pool`). A worker never waits for anybody:
+//! verified events that the writer has no room for go back to the core they came from, which stops
+//! reading the sockets that sent them.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -13,17 +13,20 @@ use super::guard::AuthorQuota;
 use super::lane::{Lane, Turn};
 use super::negentropy::ReconcileJob;
 use super::plugin::{self, Asking, Question, QuestionSender, Source};
+use super::pool::JobReceiver;
 use super::publish::Returned;
 use super::query::Chunk;
 use super::render::{self, Audience, Page, Sliced};
+use super::turn::VERIFY_STEPS;
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
-use crate::mailbox::Receiver;
 use crate::net::{Bytes, Encoding};
 use crate::nostr::message::{self, Count, SubscriptionId};
-use crate::nostr::{Event, EventRef, Filter, Reject, Verifier};
+use crate::nostr::{Event, EventRef, Filter, Prefix, Reject, Verifier};
+use crate::policy::Visitor;
 use crate::query::{self, CountRules, Counted, Cursor, Registers};
 use crate::session::{self, Reader};
 use crate::store::StoreError;
+use crate::sys;
 
 /// Something to do away from the cores.
 pub(super) enum Job {
@@ -41,6 +44,8 @@ pub(super) enum Job {
 pub(super) struct VerifyJob {
     pub(super) from: ReplyTo,
     pub(super) metered: Metered,
+    /// What is known of the address they come from, if anything is measured of it.
+    pub(super) visitor: Option<Arc<Visitor>>,
     /// Who sends them, if a plugin is to be asked.
     pub(super) source: Option<Source>,
     pub(super) events: Vec<Event>,
@@ -88,15 +93,33 @@ pub(super) struct Tools {
 /// One thread of the pool.
 pub(super) struct Worker {
     pub(super) relay: Arc<Relay>,
-    pub(super) jobs: Receiver<Job>,
+    pub(super) jobs: JobReceiver,
     pub(super) writer: WriterHandle,
     pub(super) questions: QuestionSender,
     pub(super) inboxes: Inboxes,
 }
 
+impl Job {
+    /// Returns what it may cost at most, about, in steps.
+    pub(super) fn steps(&self) -> u64 {
+        match self {
+            Job::Verify(job) => job.events.len() as u64 * VERIFY_STEPS,
+            Job::Slice(_) | Job::Count(_) | Job::Reconcile(_) => SLICE_STEPS,
+        }
+    }
+}
+
+/// By how much the pool gives way to the cores and the writer: they get three times its time where
+/// there is not enough for all.
+const GIVES_WAY: i32 = 5;
+/// What a slice costs at most, about: two milliseconds.
+const SLICE_STEPS: u64 = 200_000;
+
 impl Worker {
     /// Works until nobody can ask for anything any more.
     pub(super) fn run(self) {
+        // Who waits for a core waits for little.
+        sys::give_way(GIVES_WAY);
         let mut tools = Tools::default();
         while let Some(job) = self.jobs.recv() {
             self.work_on(job, &mut tools);
@@ -118,7 +141,15 @@ impl Worker {
         let settings = self.relay.in_force.load();
         let quotas = &settings.session.quotas;
         let quota = AuthorQuota::of(&self.relay, quotas, job.metered);
+        let now = self.relay.clock.now_secs();
         for event in job.events {
+            // Others of its party may have brought a ban about since it was sent.
+            let ban_left = job.visitor.as_ref().and_then(|visitor| visitor.ban_left(now));
+            if ban_left.is_some() {
+                let reject = Reject::new(Prefix::RateLimited, "this address is banned");
+                replies.push(Reply { to: job.from, id: event.id, outcome: Err(reject) });
+                continue;
+            }
             match admit(verifier, job.from, event, quota.as_ref()) {
                 Ok(event) => admitted.push(event),
                 Err(reply) => replies.push(reply),

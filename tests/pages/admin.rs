@@ -196,6 +196,119 @@ fn an_author_is_found_banned_and_let_in_again() {
     tab.assert_clean(&relay.origin());
 }
 
+/// Returns how many events of an author are stored.
+fn stored(relay: &Relay, author: &Signer) -> usize {
+    relay.ask(&serde_json::json!({ "authors": [author.public()] })).len()
+}
+
+#[test]
+fn all_that_a_search_finds_is_counted_and_removed_if_that_is_confirmed() {
+    let Some(mut tab) = Tab::open() else { return };
+    let (relay, spammer, other) = (relay(), Signer::new(2), Signer::new(3));
+    relay.publish(&notes(&spammer, 7));
+    relay.publish(&notes(&other, 2));
+    let deletion = spammer.event(1_700_000_050, 5, &[], "never mind");
+    relay.publish(&[deletion]);
+    log_in(&mut tab, &relay);
+    tab.press("Search");
+    tab.press_in("main form", "Search");
+    tab.until_shown("10 found");
+    assert!(!tab.text().contains("Remove all"), "not everything at once");
+    tab.write("Key or id", &spammer.public());
+    tab.press_in("main form", "Search");
+    tab.until_shown("8 found");
+    tab.press("Remove all\u{2026}");
+    tab.until_shown("Remove 7 events?");
+    tab.until_shown("Requests to delete and to vanish stay (1)");
+    tab.picture("admin-remove");
+    crate::accessible::assert_accessible(&mut tab);
+    tab.press_in("dialog", "Cancel");
+    tab.until("!document.querySelector('dialog').open");
+    assert_eq!(stored(&relay, &spammer), 8, "nothing was confirmed");
+    tab.press("Remove all\u{2026}");
+    tab.press_in("dialog", "Remove 7 events");
+    tab.until_shown("7 events removed.");
+    tab.until_shown("1 found");
+    assert_eq!((stored(&relay, &spammer), stored(&relay, &other)), (1, 2));
+    tab.press("Journal");
+    tab.until_shown("chappe.removeevents");
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
+fn what_a_banned_author_has_stored_goes_with_the_ban_or_later() {
+    let Some(mut tab) = Tab::open() else { return };
+    let (relay, first, second) = (relay(), Signer::new(2), Signer::new(3));
+    relay.publish(&notes(&first, 4));
+    relay.publish(&notes(&second, 3));
+    log_in(&mut tab, &relay);
+    tab.press("Search");
+    tab.write("Key or id", &first.public());
+    tab.press_in("main form", "Search");
+    tab.until_shown("4 found");
+    tab.press("Ban author");
+    tab.until_shown("Also remove what is stored: 4 events");
+    tab.value("document.querySelector('#also').click()");
+    tab.press_in("dialog", "Ban author");
+    tab.until_shown("4 events removed.");
+    assert_eq!((stored(&relay, &first), stored(&relay, &second)), (0, 3));
+    tab.press("Bans");
+    tab.write("Key", &second.public());
+    tab.press("Ban");
+    tab.until("document.querySelectorAll('#listbannedpubkeys tbody tr').length === 2");
+    assert_eq!(stored(&relay, &second), 3, "a ban by itself removes nothing");
+    tab.value(
+        "[...document.querySelectorAll('#listbannedpubkeys button')]\
+             .filter((it) => it.innerText.startsWith('Remove')).forEach((it) => it.click())",
+    );
+    tab.until_shown("Remove 3 events?");
+    tab.press_in("dialog", "Remove 3 events");
+    tab.until_shown("3 events removed.");
+    assert_eq!(stored(&relay, &second), 0);
+    tab.assert_clean(&relay.origin());
+}
+
+#[test]
+fn roles_are_made_given_taken_and_deleted_and_who_may_do_what_is_told() {
+    let Some(mut tab) = Tab::open() else { return };
+    let (relay, _folder) = lived_in();
+    let member = Signer::new(8);
+    log_in(&mut tab, &relay);
+    tab.press("People");
+    tab.until_shown("Administrators");
+    tab.until_shown("moderate");
+    tab.write("Key", &member.public());
+    tab.press("Add");
+    tab.until_shown("1 member.");
+    tab.write("Name of the role", "keeper");
+    tab.write("Shown as", "Keeper of the tower");
+    tab.write("Hue", "210");
+    tab.press("Save role");
+    tab.until_shown("keeper: saved.");
+    let role = serde_json::json!({ "kinds": [33_534] });
+    assert_eq!(relay.ask(&role).len(), 1);
+    tab.until("document.querySelector('fieldset.tags input')");
+    tab.value("document.querySelector('fieldset.tags input').click()");
+    tab.until_shown("Keeper of the tower: given.");
+    let list = serde_json::json!({ "kinds": [13_534] });
+    let told = |relay: &Relay| relay.ask(&list).iter().any(|it| it.to_string().contains("keeper"));
+    assert!(told(&relay), "the relay's list of members says so");
+    tab.reload();
+    tab.until("document.querySelector('fieldset.tags input')?.checked");
+    tab.value("document.querySelector('fieldset.tags input').click()");
+    tab.until_shown("Keeper of the tower: taken.");
+    tab.press("Change");
+    tab.write("Description", "Sees far");
+    tab.press("Save role");
+    tab.until_shown("Sees far");
+    tab.press("Delete");
+    tab.press_in("dialog", "Delete role");
+    tab.until_shown("None yet.");
+    assert_eq!(relay.ask(&role).len(), 0);
+    assert!(!told(&relay));
+    tab.assert_clean(&relay.origin());
+}
+
 /// Reports of an event, by two people.
 fn complaints(event: &Value) -> Vec<Value> {
     let id = event["id"].as_str().expect("events have ids").to_owned();

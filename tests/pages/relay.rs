@@ -110,6 +110,26 @@ impl Relay {
         submit(&mut socket, event)
     }
 
+    /// Returns the stored events that a filter finds.
+    ///
+    /// # Panics
+    ///
+    /// If the relay does not answer.
+    pub fn ask(&self, filter: &Value) -> Vec<Value> {
+        let mut socket = self.connect();
+        let text = json!(["REQ", "a", filter]).to_string();
+        socket.send(Message::text(text)).expect("the relay reads");
+        let mut events = Vec::new();
+        loop {
+            let mut message = read(&mut socket);
+            match message[0].as_str() {
+                Some("EVENT") => events.push(message[2].take()),
+                Some("EOSE") => return events,
+                _ => {}
+            }
+        }
+    }
+
     /// Stops the relay, as a machine that goes away.
     pub fn stop(&mut self) {
         if let Some(server) = self.server.take() {

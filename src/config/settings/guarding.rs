@@ -36,7 +36,7 @@ section! {
         /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
         /// Whoever has caused more gets questions refused until that is made up for.
         #[key(unit = "", range = RATE, reload = Yes)]
-        work: RateLimit = rate("2G/min burst 500M");
+        work: RateLimit = rate("2G/min burst 100M");
     }
 }
 
@@ -152,7 +152,7 @@ section! {
         max_query_work: u64 = 200_000_000;
 
         /// How much misconduct is tolerated before an address is banned: a refusal because of a
-        /// rate counts 1, a message that is none, or an event with a wrong signature, 20.
+        /// rate counts 1, a message that is none 20, an event with a wrong id or signature 500.
         #[key(unit = "", range = RATE, reload = Yes)]
         ban_tolerance: RateLimit = rate("5k/min");
 

@@ -7,7 +7,8 @@ use super::journal;
 use super::method::METHODS;
 use super::office::Office;
 use super::params::Params;
-use crate::policy::{Right, Subject};
+use crate::nostr::PublicKey;
+use crate::policy::{Permissions, Right, Subject};
 
 pub(super) fn supported_methods(_: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
     // The NIP wants the names of all others.
@@ -111,6 +112,12 @@ pub(super) fn who_am_i(_: &mut Office, _: &Params<'_>, caller: &Caller) -> Said 
         Who::Local(_) => (None, Right::ALL.iter().map(|it| it.word().to_owned()).collect()),
     };
     Ok(json!({ "pubkey": pubkey, "rights": rights, "methods": methods }))
+}
+
+pub(super) fn admins(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
+    let settings = office.relay.in_force.load();
+    let row = |(key, permissions): (&PublicKey, &Permissions)| json!({ "pubkey": key.to_string(), "rights": permissions.words().collect::<Vec<_>>() });
+    Ok(settings.management.admins.iter().map(row).collect())
 }
 
 pub(super) fn log(office: &mut Office, params: &Params<'_>, _: &Caller) -> Said {

@@ -1,5 +1,7 @@
 //! Search for events by id, author, kind or filter, and removal of what was found.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 
 use super::call::{Caller, Refusal, Said};
@@ -42,25 +44,50 @@ pub(super) fn search(office: &mut Office, params: &Params<'_>, _: &Caller) -> Sa
     Ok(json!({ "events": events, "more": has_more }))
 }
 
+pub(super) fn count(office: &mut Office, params: &Params<'_>, _: &Caller) -> Said {
+    let Doomed { events, kept } = doomed(office, params)?;
+    Ok(json!({ "count": events.len(), "kept": kept }))
+}
+
 pub(super) fn remove(office: &mut Office, params: &Params<'_>, _: &Caller) -> Said {
-    let mut filters = filters(params, 0)?;
-    if filters.len() != 1 || filters[0] == Filter::default() {
-        return Err(params.wrong(0, "a filter that names what is to go"));
-    }
-    let mut filter = filters.remove(0);
-    filter.limit = None;
-    // What was asked to be forgotten must not come back.
-    let is_kept = |event: &EventRef<'_>| matches!(event.kind, Kind::DELETION | Kind::VANISH);
-    let found = {
-        let snapshot = office.relay.store.snapshot()?;
-        query::find_all(&snapshot, &filter, &|event| !is_kept(event))?
-    };
+    let Doomed { events: found, .. } = doomed(office, params)?;
     let mut removed = 0;
     for batch in found.iter().take(REMOVED_MAX).copied().collect::<Vec<Seq>>().chunks(BATCH_EVENTS)
     {
         removed += office.writer.bury(batch.to_vec()).ok_or(Refusal::Busy)?;
     }
     Ok(json!({ "removed": removed, "more": found.len() > REMOVED_MAX }))
+}
+
+/// What would be removed.
+struct Doomed {
+    events: Vec<Seq>,
+    /// How many events stay that are found too.
+    kept: usize,
+}
+
+/// Finds what would be removed, and how much of what is found stays: what was asked to be forgotten
+/// must not come back.
+fn doomed(office: &Office, params: &Params<'_>) -> Result<Doomed, Refusal> {
+    let filters = filters(params, 0)?;
+    if filters.contains(&Filter::default()) {
+        return Err(params.wrong(0, "a filter that names what is to go"));
+    }
+    let is_kept = |event: &EventRef<'_>| matches!(event.kind, Kind::DELETION | Kind::VANISH);
+    let snapshot = office.relay.store.snapshot()?;
+    let (mut events, mut kept) = (Vec::new(), 0);
+    for mut filter in filters {
+        filter.limit = None;
+        let count = Cell::new(0);
+        events.extend(query::find_all(&snapshot, &filter, &|event| {
+            count.set(count.get() + usize::from(is_kept(event)));
+            !is_kept(event)
+        })?);
+        kept += count.get();
+    }
+    events.sort_unstable();
+    events.dedup();
+    Ok(Doomed { events, kept })
 }
 
 /// Returns the event as JSON.

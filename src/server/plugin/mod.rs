@@ -15,7 +15,6 @@ mod chatter;
 mod process;
 mod question;
 mod stage;
-mod turns;
 mod window;
 
 pub use self::stage::{OnFailure, PluginSettings};

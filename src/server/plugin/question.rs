@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::ingest::{ReplyTo, Submission};
 use crate::nostr::{EventId, Kind, PublicKey, Reject};
-use crate::policy::PluginSource;
+use crate::policy::{Party, PluginSource};
 use crate::session::Reader;
 
 /// Where questions are handed in.
@@ -24,6 +24,8 @@ const QUESTIONS_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(in crate::server) struct Question {
     pub(in crate::server) submission: Submission,
+    /// With whom it takes turns.
+    pub(in crate::server) party: Party,
     pub(in crate::server) source: PluginSource,
     pub(in crate::server) authed: Option<PublicKey>,
     /// In seconds of Unix time.
@@ -34,6 +36,7 @@ pub(in crate::server) struct Question {
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Source {
     pub(in crate::server) client: IpAddr,
+    pub(in crate::server) party: Party,
     pub(in crate::server) reader: Reader,
 }
 
@@ -53,6 +56,7 @@ impl Asking<'_> {
         let is_author = reader.is(&event.pubkey);
         let key = if is_author { Some(&event.pubkey) } else { reader.keys().first() };
         Question {
+            party: self.source.party,
             authed: key.copied(),
             source: PluginSource::Client(self.source.client),
             received_at: self.now,

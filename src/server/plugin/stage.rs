@@ -4,15 +4,17 @@
 //! time-out is how long its oldest unanswered request has been the oldest: a slow process that works
 //! through a pile keeps going, one that hangs or drops a request does not.
 //!
-//! Questions wait in one line for each connection, and the connections take turns; a process gets as
-//! many ahead as it works on at once. So whoever sends many events delays its own.
+//! Questions wait in one line for each party, and the parties take turns; a process gets as many
+//! ahead as it works on at once. Where there are many processes a few of them have nothing to do but
+//! for parties of which no other has anything in hand. So whoever sends many events delays its own.
 //!
 //! A process that ends or hangs is started again: the first time at once, then later each time. Its
 //! oldest request is taken for the culprit; the others are asked again. Until a process that was
 //! started after a hang, or more than once, has answered something, it gets one request at a time,
 //! and if no other process is better nobody waits for it: the events go by [`OnFailure`].
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,12 +24,11 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::process::{Heard, Name, Process};
 use super::question::{Judged, Question};
-use super::turns::{Queued, Turns};
 use super::window::Window;
-use crate::ingest::{ReplyTo, WriterHandle};
+use crate::ingest::WriterHandle;
 use crate::metrics::PluginMetrics;
 use crate::nostr::{Prefix, Reject};
-use crate::policy::{PluginAnswer, PluginRequest, PluginVerdict};
+use crate::policy::{Party, PluginAnswer, PluginRequest, PluginVerdict, Turns};
 use crate::server::core::{Inboxes, Message, Relay};
 use crate::server::gate::GATE;
 use crate::server::publish::Returned;
@@ -79,6 +80,8 @@ pub(in crate::server) struct Stage {
     serial: u64,
     /// What no process has room for.
     waiting: Turns<Asked>,
+    /// How much of each party the processes have in hand.
+    in_hand: HashMap<Party, usize>,
     /// What the cores are to be told, by core.
     judged: Vec<Vec<Judged>>,
     hear: mpsc::Sender<Heard>,
@@ -126,16 +129,6 @@ struct Asked {
     pending: usize,
 }
 
-impl Queued for Asked {
-    fn line(&self) -> (u32, u64) {
-        match self.question.submission.reply {
-            // What peers bring has a number of its own for each event.
-            ReplyTo { core: GATE, .. } => (GATE, 0),
-            ReplyTo { core, connection } => (core, connection),
-        }
-    }
-}
-
 /// Why a process is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Loss {
@@ -172,6 +165,7 @@ impl Stage {
             slots: Vec::new(),
             serial: 0,
             waiting: Turns::default(),
+            in_hand: HashMap::new(),
             hear,
             heard,
             endings: JoinSet::new(),
@@ -195,7 +189,8 @@ impl Stage {
                     }
                     let at = Instant::now();
                     for question in arrived.drain(..) {
-                        self.waiting.push(Asked { question, at, culprit: 0, pending: 0 });
+                        let party = question.party;
+                        self.waiting.push(party, 1, Asked { question, at, culprit: 0, pending: 0 });
                     }
                 }
                 () = tokio::time::sleep(pause) => {}
@@ -281,7 +276,8 @@ impl Stage {
 
     fn put_back(&mut self, asked: impl IntoIterator<Item = Asked, IntoIter: DoubleEndedIterator>) {
         for asked in asked.into_iter().rev() {
-            self.waiting.put_back(asked);
+            self.let_go(asked.question.party);
+            self.waiting.put_back(asked.question.party, asked);
         }
     }
 
@@ -340,6 +336,7 @@ impl Stage {
         if let Some(mut first) = it.asked.pop_front() {
             first.culprit += 1;
             if loss == Loss::Hang || first.culprit == CULPRIT_MAX {
+                self.let_go(first.question.party);
                 self.give_up(first.question);
             } else {
                 it.asked.push_front(first);
@@ -350,18 +347,21 @@ impl Stage {
 
     /// Sends out what waits, as far as there is room.
     fn dispatch(&mut self, now: Instant) {
-        while let Some(mut asked) = self.waiting.pop() {
-            let Some(settings) = self.settings.as_deref() else {
+        let Some(settings) = self.settings.clone() else {
+            while let Some((_, asked)) = self.waiting.pop() {
                 self.pass_on(asked.question);
-                continue;
-            };
-            let Some(running) = choose(&mut self.slots, settings.pending_max, now) else {
+            }
+            return;
+        };
+        while let Some((party, mut asked, choice)) = self.next(settings.pending_max, now) {
+            let Some(running) = choose(&mut self.slots, choice, settings.pending_max, now) else {
                 if self.slots.iter().any(Slot::is_sound) {
-                    return self.waiting.put_back(asked);
+                    return self.waiting.put_back(party, asked);
                 }
                 self.give_up(asked.question);
                 continue;
             };
+            *self.in_hand.entry(party).or_default() += 1;
             let question = &asked.question;
             running.process.ask(&PluginRequest {
                 event: question.submission.event.event().view(),
@@ -376,6 +376,33 @@ impl Stage {
             asked.pending = running.asked.len() + 1;
             running.asked.push_back(asked);
             self.parts.metrics.requests_total.add(1);
+        }
+    }
+
+    /// Takes the question that is next, with who may be asked. A few processes without anything to
+    /// do are for parties of which no other has anything in hand: those who ask much leave them free.
+    fn next(&mut self, pending_max: usize, now: Instant) -> Option<(Party, Asked, Choice)> {
+        let is_idle = |slot: &&Slot| match slot {
+            Slot::Up(it) => it.asked.is_empty() && it.has_room(pending_max, now),
+            Slot::Down { .. } => false,
+        };
+        let idle = self.slots.iter().filter(is_idle).count();
+        if idle == 0 || idle > self.slots.len() / SLOTS_PER_FREE {
+            return self.waiting.pop().map(|(party, asked)| (party, asked, Choice::Any));
+        }
+        let in_hand = &self.in_hand;
+        let first = self.waiting.pop_of(|party| !in_hand.contains_key(&party));
+        let first = first.map(|(party, asked)| (party, asked, Choice::Any));
+        first.or_else(|| self.waiting.pop().map(|(party, asked)| (party, asked, Choice::Busy)))
+    }
+
+    /// Notes that no process has a question of this party any more that one had.
+    fn let_go(&mut self, party: Party) {
+        if let Entry::Occupied(mut count) = self.in_hand.entry(party) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 
@@ -414,6 +441,7 @@ impl Stage {
         if now.duration_since(it.started) >= HEALTHY {
             it.failures = 0;
         }
+        self.let_go(asked.question.party);
         let metrics = &self.parts.metrics;
         let micros = now.duration_since(asked.at).as_micros();
         metrics.answer_micros.add(u64::try_from(micros).unwrap_or(u64::MAX));
@@ -493,12 +521,26 @@ impl Running {
     }
 }
 
+/// Which process may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    Any,
+    /// One that has something to do already.
+    Busy,
+}
+
 /// Returns the process with the least to do, if one has room.
-fn choose(slots: &mut [Slot], pending_max: usize, now: Instant) -> Option<&mut Running> {
+fn choose(
+    slots: &mut [Slot],
+    choice: Choice,
+    pending_max: usize,
+    now: Instant,
+) -> Option<&mut Running> {
     let running = slots.iter_mut().filter_map(|slot| match slot {
         Slot::Up(it) if it.has_room(pending_max, now) => Some(&mut **it),
         _ => None,
     });
+    let running = running.filter(|it| choice == Choice::Any || !it.asked.is_empty());
     running.min_by_key(|it| it.asked.len())
 }
 
@@ -525,6 +567,8 @@ fn stamp_of(command: &str) -> Option<Stamp> {
 /// After how long without an answer to its oldest question a process gets more, and how many.
 const SILENCE: Duration = Duration::from_millis(400);
 const SILENT_SIZE: usize = 16;
+/// Of so many processes one is left free for who asks little.
+const SLOTS_PER_FREE: usize = 8;
 /// Questions that wait in turns; beyond them the order is that of their arrival.
 const WAITING_MAX: usize = 16_384;
 /// Questions taken at once.

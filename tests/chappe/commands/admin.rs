@@ -1,7 +1,10 @@
 //! `relay admin`: what is managed on the machine itself, while the relay runs.
 
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::fs::{Permissions, copy, metadata, set_permissions};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
@@ -95,7 +98,7 @@ fn the_relay_is_renamed_searched_and_told_of() {
 fn without_a_running_relay_it_is_said_what_to_do() {
     let mut relay = Relay::start();
     let socket = Path::new(relay.data()).join("admin.sock");
-    let about = std::fs::metadata(&socket).expect("there is a socket");
+    let about = metadata(&socket).expect("there is a socket");
     assert!(about.file_type().is_socket());
     assert_eq!(about.permissions().mode() & 0o777, 0o600, "nobody else opens it");
     relay.stop(libc::SIGTERM);
@@ -107,4 +110,38 @@ fn without_a_running_relay_it_is_said_what_to_do() {
     admin(&relay, &["list"]).code(1).says("relay serve");
     relay.restart();
     done(&relay, &["list"]);
+}
+
+/// Bans somebody by `relay admin` as another user, from a copy of the program which that can run.
+fn ban_as(user: u32, relay: &Relay, author: &str) -> Output {
+    let folder = tempfile::tempdir().expect("a temporary directory can be made");
+    let program = folder.path().join("relay");
+    copy(env!("CARGO_BIN_EXE_relay"), &program).expect("the program can be copied");
+    set_permissions(folder.path(), Permissions::from_mode(0o755)).expect("it is ours");
+    let arguments = ["admin", "ban", author, "--data", relay.data()];
+    let mut command = Command::new(program);
+    command.args(arguments).uid(user).gid(user).current_dir("/");
+    command.output().expect("root can start programs as anybody")
+}
+
+/// Where this process cannot become another user, what decides is seen in
+/// `server::management::socket` alone.
+#[test]
+fn a_user_who_can_open_the_socket_but_is_not_the_relays_own_is_refused() {
+    let relay = Relay::start();
+    let socket = Path::new(relay.data()).join("admin.sock");
+    // Somebody has let everybody in.
+    set_permissions(relay.data(), Permissions::from_mode(0o755)).expect("it is ours");
+    set_permissions(&socket, Permissions::from_mode(0o666)).expect("it is ours");
+    let author = format!("author:{}", key(2).public());
+    if metadata("/proc/self").expect("this is Linux").uid() == 0 {
+        let refused = ban_as(65_534, &relay, &author);
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains("from its own user and from root alone"), "{said}");
+    }
+    let mut client = relay.connect();
+    client.publish(&key(2).note("x", now())).is_true("", "nothing was done");
+    done(&relay, &["ban", &author]);
+    client.publish(&key(2).note("y", now())).is_false("blocked", "our own user is heard");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::fanout::{self, Audience, Broadcast};
 use super::files::{Check, Files};
-use super::flood::{self, Flooding};
+use super::flood::{self, Flooding, Means};
 use super::idle::{self, Idling};
 use super::material::Material;
 use super::process::{Process, Usage};
@@ -131,6 +131,9 @@ enum Scenario {
         /// Seconds of calm, and of flood
         #[arg(long, default_value_t = 10.0)]
         period: f64,
+        /// What they flood with
+        #[arg(long, value_enum, default_value_t = Means::Mixed)]
+        by: Means,
     },
     /// Import the events into empty stores and export them, by the relay's own commands
     Files(Commands),
@@ -304,8 +307,9 @@ impl Session<'_> {
             Scenario::Idle { connections, subscriptions, count } => {
                 self.idle(*connections, *subscriptions, *count);
             }
-            Scenario::Flood { addresses, each, period } => {
+            Scenario::Flood { addresses, each, period, by } => {
                 let flooding = Flooding {
+                    means: *by,
                     addresses: *addresses,
                     each: *each,
                     rate: rate.unwrap_or(GOOD_RATE),

@@ -1,9 +1,9 @@
 //! A flood from many addresses, and what a well-behaved client notices of it.
 //!
 //! The flood comes from 127.0.1.1, 127.0.1.2 and so on, so the relay must measure clients of its own
-//! machine (`guard.exempt` and `server.trusted_proxies` empty). Each address keeps connections open,
-//! sends questions and forged events on them, and opens others, all faster than any rate of the
-//! defaults allows. The flood is made by one thread, which takes a part of the same machine.
+//! machine (`guard.exempt` and `server.trusted_proxies` empty). Each address does what a [`Means`]
+//! says, faster than any rate of the defaults allows. The flood is made by one thread, which takes a
+//! part of the same machine.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
@@ -24,9 +24,26 @@ use super::report::Row;
 use super::wire;
 use crate::Failure;
 
+/// What a flood is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Means {
+    /// Forged events and questions by turns
+    Mixed,
+    /// Events with a wrong signature
+    Forging,
+    /// Questions with long answers
+    Asking,
+    /// Valid events, each another one
+    Publishing,
+    /// Connections that are left again at once
+    Connecting,
+}
+
 /// How to flood, and what meanwhile.
 #[derive(Clone, Copy)]
 pub(crate) struct Flooding {
+    /// By what.
+    pub(crate) means: Means,
     /// How many addresses flood.
     pub(crate) addresses: u16,
     /// Messages that each of them sends in a second.
@@ -41,15 +58,15 @@ pub(crate) struct Flooding {
 pub(crate) fn flood(target: &Target, flooding: &Flooding) -> Result<Vec<Row>, Failure> {
     let mut good = Good::connect(target)?;
     let calm = good.measure(target, flooding, "a good client, calm")?;
-    let mut authors = Author::several(1);
-    let mut forged = authors[0].note().json;
-    // Any other digit of the signature makes it wrong.
-    if let Some(at) = memchr::memmem::find(&forged, b"\"sig\":\"") {
-        forged[at + 7] = if forged[at + 7] == b'0' { b'1' } else { b'0' };
-    }
     let to = target.address.socket()?;
     let stop = Arc::<AtomicBool>::default();
-    let flood = Flood { to, forged, stop: Arc::clone(&stop), ..Flood::of(*flooding) };
+    let flood = Flood {
+        flooding: *flooding,
+        to,
+        rounds: rounds(flooding),
+        next: 0,
+        stop: Arc::clone(&stop),
+    };
     let thread: JoinHandle<Flooded> = std::thread::spawn(move || flood.run());
     let row = good.measure(target, flooding, "a good client, in the flood");
     stop.store(true, Ordering::Relaxed);
@@ -152,11 +169,57 @@ fn number_of(name: &[u8]) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
+/// Messages that one address sends at a time.
+const ROUND_MESSAGES: u32 = 2;
+/// Events that are signed before the flood begins; then they are sent again.
+const SIGNED_MAX: usize = 40_000;
+
+/// Returns what is sent at a time, one after the other; nothing if there are connections alone.
+fn rounds(flooding: &Flooding) -> Vec<Vec<u8>> {
+    let mut author = Author::several(1).remove(0);
+    let mut frames = Vec::new();
+    let mut event = |frames: &mut Vec<u8>, is_forged: bool| {
+        let mut json = author.note().json;
+        let signature = memchr::memmem::find(&json, b"\"sig\":\"").filter(|_| is_forged);
+        if let Some(at) = signature {
+            // Any other digit makes it wrong.
+            json[at + 7] = if json[at + 7] == b'0' { b'1' } else { b'0' };
+        }
+        wire::write_text(frames, &[b"[\"EVENT\",", &json, b"]"]);
+    };
+    let ask = |frames: &mut Vec<u8>| {
+        wire::write_text(frames, &[b"[\"REQ\",\"f\",{\"limit\":500}]"]);
+    };
+    match flooding.means {
+        Means::Mixed => {
+            event(&mut frames, true);
+            ask(&mut frames);
+        }
+        Means::Forging => (0..ROUND_MESSAGES).for_each(|_| event(&mut frames, true)),
+        Means::Asking => (0..ROUND_MESSAGES).for_each(|_| ask(&mut frames)),
+        Means::Publishing => {
+            let count = flooding.period.as_secs_f64()
+                * f64::from(flooding.each)
+                * f64::from(flooding.addresses);
+            let round = |_| {
+                let mut frames = Vec::new();
+                (0..ROUND_MESSAGES).for_each(|_| event(&mut frames, false));
+                frames
+            };
+            return (0..(count as usize).min(SIGNED_MAX)).map(round).collect();
+        }
+        Means::Connecting => return Vec::new(),
+    }
+    vec![frames]
+}
+
 /// The thread that floods.
 struct Flood {
     flooding: Flooding,
     to: SocketAddr,
-    forged: Vec<u8>,
+    /// What is sent at a time, and which comes next.
+    rounds: Vec<Vec<u8>>,
+    next: usize,
     stop: Arc<AtomicBool>,
 }
 
@@ -169,19 +232,12 @@ struct Flooded {
 }
 
 impl Flood {
-    fn of(flooding: Flooding) -> Flood {
-        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Flood { flooding, to, forged: Vec::new(), stop: Arc::default() }
-    }
-
-    fn run(self) -> Flooded {
+    fn run(mut self) -> Flooded {
         let mut flooded = Flooded::default();
-        let mut frames = Vec::new();
-        wire::write_text(&mut frames, &[b"[\"EVENT\",", &self.forged, b"]"]);
-        wire::write_text(&mut frames, &[b"[\"REQ\",\"f\",{\"limit\":500}]"]);
         let count = usize::from(self.flooding.addresses);
         let mut sockets: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
-        let round = Duration::from_secs_f64(2.0 / f64::from(self.flooding.each.max(1)));
+        let each = f64::from(self.flooding.each.max(1));
+        let round = Duration::from_secs_f64(f64::from(ROUND_MESSAGES) / each);
         let mut due = Instant::now();
         let mut buffer = vec![0; 1 << 16];
         while !self.stop.load(Ordering::Relaxed) {
@@ -192,17 +248,8 @@ impl Flood {
                     flooded.refused += u64::from(slot.is_none());
                     continue;
                 };
-                match socket.write(&frames) {
-                    // A part of a frame would be something else: the rest follows when it can.
-                    Ok(written) if written == frames.len() => flooded.messages += 2,
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Ok(_) | Err(_) => *slot = None,
-                }
-                let Some(socket) = slot else { continue };
-                match socket.read(&mut buffer) {
-                    Ok(0) => *slot = None,
-                    Err(error) if error.kind() != ErrorKind::WouldBlock => *slot = None,
-                    _ => {}
+                if !self.send(socket, &mut flooded) || is_over(socket, &mut buffer) {
+                    *slot = None;
                 }
             }
             due += round;
@@ -210,6 +257,24 @@ impl Flood {
             due = due.max(Instant::now() - round);
         }
         flooded
+    }
+
+    /// Sends what comes next; returns whether the connection is still good for more.
+    fn send(&mut self, socket: &mut TcpStream, flooded: &mut Flooded) -> bool {
+        if self.rounds.is_empty() {
+            return false;
+        }
+        let frames = &self.rounds[self.next % self.rounds.len()];
+        match socket.write(frames) {
+            Ok(written) if written == frames.len() => {
+                flooded.messages += u64::from(ROUND_MESSAGES);
+                self.next += 1;
+                true
+            }
+            // A part of a frame would be something else: the rest follows when it can.
+            Ok(_) => false,
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        }
     }
 
     /// Opens a websocket from one of the addresses, without waiting for the answer.
@@ -228,5 +293,13 @@ impl Flood {
         stream.write_all(request.as_bytes()).ok()?;
         stream.set_nonblocking(true).ok()?;
         Some(stream)
+    }
+}
+
+/// Reads what there is; returns whether the connection is over.
+fn is_over(socket: &mut TcpStream, buffer: &mut [u8]) -> bool {
+    match socket.read(buffer) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
     }
 }

@@ -1,25 +1,56 @@
 // Rooms about events and people that somebody minds: reports, search, bans.
 
-import { author, button, field, form, h, key, say, table, time } from "./dom.js";
+import { author, button, field, form, h, key, number, say, table, time } from "./dom.js";
 import { note, read } from "./nostr.js";
 
 const question = document.getElementById("question");
 
-// Asks before something is done that others feel; returns the reason, null if it is not to be done.
-export function sure(title, text, label) {
-  const reason = field("Reason", { hint: "Optional. It is kept with the decision.", maxLength: 500 });
+// Asks before something is done that others feel; returns whether it is to be done.
+export function certain(title, text, label, ...parts) {
   const no = h("button", { type: "button", onclick: () => question.close() }, "Cancel");
   const yes = h("button.danger", { type: "submit" }, label);
   const sheet = h("form", { method: "dialog" },
-    h("h2", { id: "question-title" }, title), h("p", text), reason.row, h("div.actions", no, yes));
+    h("h2", { id: "question-title" }, title), h("p", text), ...parts, h("div.actions", no, yes));
   question.replaceChildren(sheet);
   return new Promise((done) => {
-    let answer = null;
-    sheet.onsubmit = () => { answer = reason.input.value.trim(); };
+    let answer = false;
+    sheet.onsubmit = () => { answer = true; };
     question.onclose = () => done(answer);
     question.showModal();
-    reason.input.focus();
+    (sheet.querySelector("input[type=text]") ?? no).focus();
   });
+}
+
+// The same for what has a reason: returns that, null if it is not to be done.
+async function sure(title, text, label, ...parts) {
+  const reason = field("Reason", { hint: "Optional. It is kept with the decision.", maxLength: 500 });
+  return await certain(title, text, label, reason.row, ...parts) ? reason.input.value.trim() : null;
+}
+
+const counted = (count) => `${number(count)} event${count === 1 ? "" : "s"}`;
+
+// Removes all that a search finds, step by step; returns how many that were.
+async function removeAll(wanted, call) {
+  for (let total = 0; ;) {
+    const { removed, more } = await call("chappe.removeevents", wanted);
+    total += removed;
+    say(`${counted(total)} removed${more ? ", going on" : ""}.`);
+    if (!more || !removed) return total;
+  }
+}
+
+// Counts what a search finds and asks whether it is to go; returns whether it went.
+async function remove(wanted, whose, call) {
+  const { count, kept } = await call("chappe.countevents", wanted);
+  if (!count) {
+    say(kept ? "Only requests to delete are left, which stay." : "Nothing is stored.");
+    return false;
+  }
+  const text = `${whose} They are removed from this relay for good. Others may publish them again unless their author is banned.` +
+    (kept ? ` Requests to delete and to vanish stay (${kept}), or what they removed could come back.` : "");
+  const yes = await certain(`Remove ${counted(count)}?`, text, `Remove ${counted(count)}`);
+  if (yes) await removeAll(wanted, call);
+  return yes;
 }
 
 // What can be done about an event, for who may; `waits` if somebody has reported it.
@@ -41,16 +72,24 @@ function actions(event, { methods, call }, card, waits) {
       done("The event is banned.");
     }),
     act("banpubkey", "Ban author", "danger", async () => {
-      await banAuthor(event.pubkey, { call });
+      await banAuthor(event.pubkey, { methods, call });
     }));
 }
 
-async function banAuthor(pubkey, { call }) {
-  const text = "No further events of this author are taken. What is stored stays.";
-  const reason = await sure("Ban this author?", text, "Ban author");
+// May bulk removal be offered?
+const mayRemove = (methods) => methods.has("chappe.removeevents") && methods.has("chappe.countevents");
+
+async function banAuthor(pubkey, { methods, call }) {
+  const wanted = `author:${pubkey}`;
+  const count = mayRemove(methods) ? (await call("chappe.countevents", wanted)).count : 0;
+  const also = h("input", { type: "checkbox", id: "also" });
+  const text = "No further events of this author are taken. What is stored stays" + (count ? ", unless you remove it too." : ".");
+  const reason = await sure("Ban this author?", text, "Ban author",
+    count > 0 && h("label.check", also, `Also remove what is stored: ${counted(count)}`));
   if (reason === null) return false;
   await call("banpubkey", pubkey, reason);
-  say("The author is banned.");
+  if (count && also.checked) await removeAll(wanted, call);
+  else say("The author is banned.");
   return true;
 }
 
@@ -139,6 +178,7 @@ export const search = {
     const said = h("p.muted", { role: "status" });
     const results = h("div.events");
     const more = h("div.more");
+    const all = h("div.actions");
     const look = async (wanted, until) => {
       const found = await session.call("chappe.search", wanted, PAGE, until);
       if (until === undefined) results.replaceChildren();
@@ -147,9 +187,12 @@ export const search = {
       said.textContent = count ? `${count}${found.more ? " and more" : ""} found, the newest first` : "Nothing is found.";
       const oldest = found.events.at(-1)?.created_at;
       more.replaceChildren(found.more ? button("Older", () => look(wanted, oldest - 1)) : "");
+      all.replaceChildren(wanted && count && mayRemove(session.methods) ? button("Remove all\u2026", async () => {
+        if (await remove(wanted, "All that this search finds.", session.call)) await look(wanted);
+      }, "danger") : "");
     };
     const run = form("Search", [what.row, kind.row], () => look(words(what.input.value, kind.input.value.trim())));
-    body.replaceChildren(run, said, results, more);
+    body.replaceChildren(run, h("div.row", said, all), results, more);
   },
 };
 
@@ -159,6 +202,8 @@ const LISTS = [
     title: "Banned keys", list: "listbannedpubkeys", item: "pubkey", label: "Key", parse: keyOf, show: author,
     add: ["banpubkey", "Ban", "danger"], remove: ["unbanpubkey", "Unban"],
     about: "No event of these authors is taken.",
+    more: (pubkey, { methods, call }) => mayRemove(methods) && button("Remove events\u2026",
+      () => remove(`author:${pubkey}`, "All that this author has published here.", call), "danger"),
   },
   {
     title: "Allowed keys", list: "listallowedpubkeys", item: "pubkey", label: "Key", parse: keyOf, show: author,
@@ -190,16 +235,17 @@ function idOf(text) {
 }
 
 // One list with its form; it loads itself again after each change.
-async function listed(it, { call, methods }) {
+async function listed(it, session) {
+  const { call, methods } = session;
   const slot = h("div");
   const load = async () => {
     const rows = (await call(it.list)).map((row) => [
       it.show(row[it.item]), row.reason ?? "",
-      methods.has(it.remove[0]) ? button(it.remove[1], async () => {
+      h("div.actions", methods.has(it.remove[0]) && button(it.remove[1], async () => {
         await call(it.remove[0], row[it.item]);
         say(`${it.remove[1]}: done.`);
         await load();
-      }) : "",
+      }), it.more?.(row[it.item], session)),
     ]);
     slot.replaceChildren(table(it.title, [it.label, "Reason", ""], rows, "None."));
   };

@@ -1,6 +1,7 @@
 // Rooms about the relay itself: its people, what it says of itself, its store, settings and journal.
 
 import { author, button, bytes, field, form, h, key, number, say, span, table, time } from "./dom.js";
+import { certain } from "./moderation.js";
 import { read } from "./nostr.js";
 
 function card(title, about, ...parts) {
@@ -21,15 +22,17 @@ export const people = {
   title: "People",
   needs: ["chappe.listmembers"],
   async show(body, { call, methods }) {
+    const again = () => people.show(body, { call, methods });
+    const admins = methods.has("chappe.listadmins") && await administrators(call);
     let members;
     try {
       members = await call("chappe.listmembers");
     } catch (error) {
       if (error.state !== "failed") throw error;
-      body.replaceChildren(h("p.empty", `${error.message}`));
+      body.replaceChildren(...[h("p.empty", `${error.message}`), admins].filter(Boolean));
       return;
     }
-    const again = () => people.show(body, { call, methods });
+    const known = methods.has("chappe.listroles") ? await call("chappe.listroles") : [];
     const uses = field("Good for how many", { type: "number", min: 1, max: 1000, value: 1 });
     const days = field("Good for days", { type: "number", min: 1, max: 365, value: 7 });
     const made = h("div", { role: "status" });
@@ -44,16 +47,82 @@ export const people = {
       say("Added.");
       await again();
     });
-    const rows = members.map(({ pubkey, roles }) => [author(pubkey), roles.join(", "),
+    const rows = members.map(({ pubkey, roles }) => [author(pubkey), has(pubkey, roles, known, { call, methods }),
       methods.has("chappe.removemember") ? button("Remove", async () => {
         await call("chappe.removemember", pubkey);
         say("Removed.");
         await again();
       }, "danger") : ""]);
-    body.replaceChildren(...[invite, card("Members", `${number(members.length)} member${members.length === 1 ? "" : "s"}.`, add,
-      table("Members", ["Key", "Roles", ""], rows, "Nobody yet."))].filter(Boolean));
+    body.replaceChildren(...[card("Members", `${number(members.length)} member${members.length === 1 ? "" : "s"}.`, add,
+      table("Members", ["Key", "Roles", ""], rows, "Nobody yet.")), invite, described(known, again, { call, methods }), admins]
+      .filter(Boolean));
   },
 };
+
+// Who may do what here.
+async function administrators(call) {
+  const rows = (await call("chappe.listadmins")).map(({ pubkey, rights }) => [author(pubkey),
+    h("div.tags", rights.map((it) => h("span.tag", it)))]);
+  return card("Administrators", "Who may do what on this page. They are named in the configuration, as management.admins.",
+    table("Administrators", ["Key", "May"], rows));
+}
+
+// The roles of a member, to be given and taken.
+function has(pubkey, roles, known, { call, methods }) {
+  const names = new Map(known.map((it) => [it.id, it.label || it.id]));
+  for (const id of roles) if (!names.has(id)) names.set(id, id);
+  if (!methods.has("assignrole") || !methods.has("unassignrole") || !names.size) return roles.map((id) => names.get(id)).join(", ");
+  return h("fieldset.tags", h("legend.hidden", "Roles"), [...names].map(([id, label]) => {
+    const box = h("input", { type: "checkbox", checked: roles.includes(id) });
+    box.addEventListener("change", async () => {
+      box.disabled = true;
+      try {
+        await call(box.checked ? "assignrole" : "unassignrole", pubkey, id);
+        say(`${label}: ${box.checked ? "given" : "taken"}.`);
+      } catch (error) {
+        box.checked = !box.checked;
+        say(error.message, "bad");
+      }
+      box.disabled = false;
+      box.focus();
+    });
+    return h("label.check", box, label);
+  }));
+}
+
+// What roles there are; one that is named again is changed.
+function described(known, again, { call, methods }) {
+  const id = field("Name of the role", { maxLength: 64, required: true, hint: "Such as moderator. One that there is already is changed." });
+  const label = field("Shown as", { maxLength: 100 });
+  const about = field("Description", { as: "textarea", maxLength: 1000 });
+  const hue = field("Hue", { type: "number", min: 0, max: 360, hint: "Of its colour, 0 to 360." });
+  const order = field("Order", { type: "number", min: 0, hint: "Smaller comes first." });
+  const optional = ({ input }) => (input.value === "" ? null : Number(input.value));
+  const save = methods.has("createrole") && methods.has("editrole") && form("Save role",
+    [id.row, label.row, about.row, hue.row, order.row], async () => {
+      const name = id.input.value.trim();
+      const method = known.some((it) => it.id === name) ? "editrole" : "createrole";
+      await call(method, name, label.input.value.trim(), about.input.value.trim(), optional(hue), optional(order));
+      say(`${name}: saved.`);
+      await again();
+    });
+  const change = (it) => {
+    [[id, it.id], [label, it.label], [about, it.description], [hue, it.color], [order, it.order]]
+      .forEach(([to, value]) => { to.input.value = value ?? ""; });
+    label.input.focus();
+  };
+  const remove = async (it) => {
+    const text = "It is taken from all members who have it.";
+    if (!await certain(`Delete the role ${it.label || it.id}?`, text, "Delete role")) return;
+    await call("deleterole", it.id);
+    say(`${it.id}: deleted.`);
+    await again();
+  };
+  const rows = known.map((it) => [h("span.tag", it.label || it.id), h("code", it.id), it.description ?? "", h("div.actions",
+    save && button("Change", () => change(it)), methods.has("deleterole") && button("Delete", () => remove(it), "danger"))]);
+  return card("Roles", "What members are called here (NIP-43). Clients show it; it allows nothing by itself.",
+    table("Roles", ["Shown as", "Name", "Description", ""], rows, "None yet."), save);
+}
 
 export const peers = {
   id: "peers",

@@ -1,0 +1,122 @@
+//! Turns on a core: who has had more done here than others is not read until they had their turn.
+//!
+//! All of one address count as one, those of an address that is not measured each connection by
+//! itself. What a client has done for it is counted in steps of about 10 nanoseconds. After a turn's
+//! worth ahead of the others its connection stands in line; as long as nobody else wants anything
+//! its next turn comes at once. So one who asks for little waits for one turn of others, however
+//! many they are and whatever they ask for.
+
+use std::rc::Rc;
+
+use super::connection::{Connection, Hold};
+use super::core::{Core, More};
+use super::guard;
+use crate::net::Flow;
+
+impl Core {
+    /// Notes that a connection has begun.
+    pub(super) fn begin_turns(&self, connection: &Connection) {
+        self.turns.borrow_mut().charge(connection.party, BEGINNING_STEPS);
+    }
+
+    /// Notes what was done here for a connection, in steps.
+    #[inline]
+    pub(super) fn spend(&self, connection: &Connection, steps: u64) {
+        let spent = connection.spent.get() + steps;
+        connection.spent.set(spent);
+        if spent >= NOTED_STEPS {
+            self.note_spent(connection);
+        }
+    }
+
+    fn note_spent(&self, connection: &Connection) {
+        let spent = connection.spent.replace(0);
+        if self.turns.borrow_mut().charge(connection.party, spent) > TURN_STEPS {
+            connection.is_ahead.set(true);
+        }
+    }
+
+    /// Returns whether a connection has to wait for its turn with what costs more than to look at it.
+    #[inline]
+    pub(super) fn must_wait(&self, connection: &Connection) -> bool {
+        if !connection.is_ahead.get() {
+            let turns = self.turns.borrow();
+            // Another connection of its party may have brought that ahead.
+            let is_ahead = turns.count() > 0 && turns.ahead(connection.party) > TURN_STEPS;
+            connection.is_ahead.set(is_ahead);
+        }
+        connection.is_ahead.get()
+    }
+
+    /// Decides whether to go on with a connection, or whether its turn is over.
+    #[inline]
+    pub(super) fn turn_after(&self, connection: &Connection, flow: Flow) -> Flow {
+        match flow {
+            Flow::Continue | Flow::Pause if connection.is_ahead.get() => self.line_up(connection),
+            _ => flow,
+        }
+    }
+
+    /// Has a connection wait for its turn.
+    pub(super) fn line_up(&self, connection: &Connection) -> Flow {
+        if !connection.has_hold(Hold::Turn) {
+            self.turns.borrow_mut().push(connection.party, 0, connection.key);
+            // Who gives turns may be asleep.
+            self.inbox.ring();
+        }
+        connection.hold(Hold::Turn)
+    }
+
+    /// Gives the next in line its turn; returns whether there may be others.
+    pub(super) fn give_turn(&self) -> More {
+        let next = {
+            let mut turns = self.turns.borrow_mut();
+            let next = turns.pop();
+            let now = self.relay.clock.now_secs();
+            if next.is_none() && self.turns_forgotten.get() + REMEMBERED_SECS <= now {
+                self.turns_forgotten.set(now);
+                turns.forget();
+            }
+            next
+        };
+        let Some((_, key)) = next else { return More::No };
+        let connection = self.connections.borrow().of(key).cloned();
+        if let Some(connection) = connection {
+            self.begin_turn(&connection);
+        }
+        More::Yes
+    }
+
+    fn begin_turn(&self, connection: &Rc<Connection>) {
+        connection.is_ahead.set(false);
+        let ban_left =
+            connection.session.borrow().allowance().ban_left(self.relay.clock.now_secs());
+        match ban_left {
+            Some(secs) => guard::expel(connection, secs),
+            None => {
+                connection.release(Hold::Turn);
+                self.start_waiting(connection);
+            }
+        }
+    }
+}
+
+/// What a message costs before anything is done about it: reading, decoding, parsing.
+pub(super) const MESSAGE_STEPS: u64 = 200;
+/// Bytes of a message that cost a step.
+pub(super) const MESSAGE_BYTES_PER_STEP: u64 = 16;
+/// What it costs to find out whether an event is stored.
+pub(super) const LOOKUP_STEPS: u64 = 200;
+/// What it costs to verify an event.
+pub(super) const VERIFY_STEPS: u64 = 3_000;
+/// What it costs to render an event and to write it, beside its bytes.
+pub(super) const SENT_STEPS: u64 = 100;
+/// What a connection takes in one turn: a fifth of a millisecond.
+const TURN_STEPS: u64 = 20_000;
+/// What a connection has taken is noted in pieces of this size.
+const NOTED_STEPS: u64 = 2_000;
+/// How much a connection begins with that it has taken. It is more than a turn: where somebody
+/// waits, those who have just come wait too.
+const BEGINNING_STEPS: u64 = 2 * TURN_STEPS;
+/// For how long it is remembered what was taken while nobody has waited.
+const REMEMBERED_SECS: u64 = 2;
