@@ -502,6 +502,21 @@ fn every_room_fits_every_screen_and_is_accessible() {
     tab.write("Key", &Signer::new(8).public());
     tab.press("Add");
     tab.until_shown("1 member.");
+    for (id, label, about) in [
+        ("keeper", "Keeper of the tower", "Sees far, and passes on what comes from Lille."),
+        ("clerk", "", ""),
+    ] {
+        tab.write("Name of the role", id);
+        tab.write("Shown as", label);
+        tab.write("Description", about);
+        tab.press("Save role");
+        let listed = format!(
+            "[...document.querySelectorAll('td code')].some((it) => it.innerText === '{id}')"
+        );
+        tab.until(&listed);
+    }
+    tab.value("document.querySelector('fieldset.tags input').click()");
+    tab.until_shown(": given.");
     let rooms = tab.value("[...document.querySelectorAll('nav a')].map((it) => it.innerText)");
     let rooms: Vec<String> = serde_json::from_value(rooms).expect("rooms have names");
     assert!(rooms.len() >= 10, "{rooms:?}");

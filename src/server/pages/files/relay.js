@@ -92,11 +92,11 @@ function has(pubkey, roles, known, { call, methods }) {
 
 // What roles there are; one that is named again is changed.
 function described(known, again, { call, methods }) {
-  const id = field("Name of the role", { maxLength: 64, required: true, hint: "Such as moderator. One that there is already is changed." });
+  const id = field("Name of the role", { maxLength: 64, required: true, placeholder: "such as moderator" });
   const label = field("Shown as", { maxLength: 100 });
   const about = field("Description", { as: "textarea", maxLength: 1000 });
-  const hue = field("Hue", { type: "number", min: 0, max: 360, hint: "Of its colour, 0 to 360." });
-  const order = field("Order", { type: "number", min: 0, hint: "Smaller comes first." });
+  const hue = field("Hue", { type: "number", min: 0, max: 360, placeholder: "of its colour, 0 to 360" });
+  const order = field("Order", { type: "number", min: 0, placeholder: "smaller comes first" });
   const optional = ({ input }) => (input.value === "" ? null : Number(input.value));
   const save = methods.has("createrole") && methods.has("editrole") && form("Save role",
     [id.row, label.row, about.row, hue.row, order.row], async () => {
@@ -120,7 +120,7 @@ function described(known, again, { call, methods }) {
   };
   const rows = known.map((it) => [h("span.tag", it.label || it.id), h("code", it.id), it.description ?? "", h("div.actions",
     save && button("Change", () => change(it)), methods.has("deleterole") && button("Delete", () => remove(it), "danger"))]);
-  return card("Roles", "What members are called here (NIP-43). Clients show it; it allows nothing by itself.",
+  return card("Roles", "What members are called here (NIP-43). Clients show it; it allows nothing by itself. Saved under a name that there is, a role is changed.",
     table("Roles", ["Shown as", "Name", "Description", ""], rows, "None yet."), save);
 }
 
