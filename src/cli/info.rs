@@ -139,7 +139,12 @@ fn push_peers(out: &mut String, peers: &[PeerReport], now: u64) {
         at => format!("{} ago", short(now.saturating_sub(at))),
     };
     for PeerReport { status, lag_secs } in peers {
-        let lag = if *lag_secs == 0 { "none".to_owned() } else { short(*lag_secs) };
+        let lag = match *lag_secs {
+            0 => "none".to_owned(),
+            // Both have never agreed.
+            _ if status.agreed_at == 0 => "-".to_owned(),
+            secs => short(secs),
+        };
         let _ = writeln!(
             out,
             "{:<32} {:>8} {:>14} {lag:>6} {:>10} {:>10}",

@@ -103,8 +103,15 @@ impl Download {
         }
     }
 
+    /// Closes a request that is answered.
+    pub(super) fn close(&self, number: u32, outbox: &mut Outbox) {
+        if let Some(request) = self.requests.get(&number) {
+            outbox.send(|out| message::write_close(out, &request.name.text));
+        }
+    }
+
     /// Takes the end of an answer.
-    pub(super) fn eose(
+    pub(super) fn ended(
         &mut self,
         number: u32,
         hint: Option<EoseHint>,
@@ -112,7 +119,6 @@ impl Download {
         outbox: &mut Outbox,
     ) {
         let Some(request) = self.requests.remove(&number) else { return };
-        outbox.send(|out| message::write_close(out, &request.name.text));
         self.silences = 0;
         let given = request.count - request.open.len();
         if request.open.is_empty() {
@@ -132,6 +138,11 @@ impl Download {
             allowance.cut_off(given.max(AGAIN_IDS_MAX));
         }
         self.ask_again(request.open, request.asked.saturating_add(1));
+    }
+
+    /// Returns whether a request has brought anything, or one before it for the same events.
+    pub(super) fn has_begun(&self, number: u32) -> bool {
+        self.requests.get(&number).is_some_and(|it| it.asked > 0 || it.open.len() < it.count)
     }
 
     /// Takes the refusal of a request.

@@ -12,7 +12,7 @@ use super::allowance::Allowance;
 use super::download::Download;
 use super::identity::Identity;
 use super::live::Live;
-use super::outbox::{Outbox, Purpose, Refusal, purpose_of};
+use super::outbox::{Outbox, Purpose, Refusal, purpose_of, refusal_of};
 use super::pages::Pages;
 use super::reconciling::{Course, Reconciling};
 use super::terms::{
@@ -413,22 +413,39 @@ impl Engine {
     }
 
     fn eose(&mut self, subscription: &[u8], hint: Option<EoseHint>) {
-        match purpose_of(subscription) {
-            Some((Purpose::Download, number)) => {
-                self.download.eose(number, hint, &mut self.allowance, &mut self.outbox);
-            }
-            Some((Purpose::Page, number)) => {
-                if let Some(pages) = &mut self.pages {
-                    pages.eose(number, hint, &self.filter, &mut self.outbox);
+        let Some((purpose, number)) = purpose_of(subscription) else { return };
+        match purpose {
+            Purpose::Download => self.download.close(number, &mut self.outbox),
+            Purpose::Page => {
+                if let Some(pages) = &self.pages {
+                    pages.close(number, &mut self.outbox);
                 }
             }
-            Some((Purpose::Live, number)) if self.live.is(number) => self.live.heard(),
+            Purpose::Live if self.live.is(number) => self.live.heard(),
+            _ => {}
+        }
+        self.ended(purpose, number, hint);
+    }
+
+    /// Takes the end of an answer, whose subscription is closed.
+    fn ended(&mut self, purpose: Purpose, number: u32, hint: Option<EoseHint>) {
+        match (purpose, &mut self.pages) {
+            (Purpose::Download, _) => {
+                self.download.ended(number, hint, &mut self.allowance, &mut self.outbox);
+            }
+            (Purpose::Page, Some(pages)) => {
+                pages.ended(number, hint, &self.filter, &mut self.outbox);
+            }
             _ => {}
         }
     }
 
     fn closed(&mut self, subscription: &[u8], reason: &str) {
         let refusal = match purpose_of(subscription) {
+            Some((purpose, number)) if self.is_end(purpose, number, reason) => {
+                // It is gone there: chorus takes it ill to be told so.
+                return self.ended(purpose, number, None);
+            }
             Some((Purpose::Download, number)) => {
                 self.download.closed(number, reason, &mut self.allowance, &mut self.outbox)
             }
@@ -445,6 +462,22 @@ impl Engine {
         if refusal == Refusal::Identity {
             self.identity.demanded(reason, &mut self.outbox);
         }
+    }
+
+    /// Tells whether an answer came to its end though it was closed, as by chorus: without a reason
+    /// if it can bring nothing more, or because somebody else would be shown more.
+    fn is_end(&mut self, purpose: Purpose, number: u32, reason: &str) -> bool {
+        let has_begun = match purpose {
+            Purpose::Download => self.download.has_begun(number),
+            Purpose::Page => self.pages.as_ref().is_some_and(|pages| pages.has_begun(number)),
+            _ => return false,
+        };
+        let is_partial =
+            has_begun && refusal_of(reason) == Refusal::Identity && self.identity.is_exhausted();
+        if is_partial {
+            self.outbox.counts.note(format!("the peer shows others more: {}", shown(reason)));
+        }
+        is_partial || reason.is_empty()
     }
 
     fn refuse_reconciling(&mut self, reason: &str) {

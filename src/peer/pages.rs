@@ -121,8 +121,16 @@ impl Pages {
         is_new
     }
 
+    /// Closes a page that is answered.
+    pub(super) fn close(&self, number: u32, outbox: &mut Outbox) {
+        let page = self.current.as_ref().and_then(|current| current.page.as_ref());
+        if let Some(page) = page.filter(|page| page.name.number == number) {
+            outbox.send(|out| message::write_close(out, &page.name.text));
+        }
+    }
+
     /// Takes the end of a page.
-    pub(super) fn eose(
+    pub(super) fn ended(
         &mut self,
         number: u32,
         hint: Option<EoseHint>,
@@ -131,7 +139,6 @@ impl Pages {
     ) {
         let Some(current) = &mut self.current else { return };
         let Some(page) = current.page.take_if(|page| page.name.number == number) else { return };
-        outbox.send(|out| message::write_close(out, &page.name.text));
         outbox.counts.pages += 1;
         outbox.is_well();
         current.largest = current.largest.max(page.count);
@@ -185,6 +192,12 @@ impl Pages {
         if current.window == OVER {
             self.current = None;
         }
+    }
+
+    /// Returns whether a page has brought anything.
+    pub(super) fn has_begun(&self, number: u32) -> bool {
+        let page = self.current.as_ref().and_then(|current| current.page.as_ref());
+        page.is_some_and(|page| page.name.number == number && page.count > 0)
     }
 
     /// Takes the refusal of a page.

@@ -1,6 +1,7 @@
 //! `relay sync` with relays that mean harm, or are broken: it ends, says why, and stores nothing
 //! that is not proven.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
@@ -218,4 +219,39 @@ fn a_peer_that_slows_the_client_down_gets_its_way() {
     });
     done.code(0);
     assert_eq!(stored.len(), 5);
+}
+
+#[test]
+fn subscriptions_that_are_closed_when_all_was_shown_are_answered() {
+    // chorus says so in place of EOSE where nothing more can come.
+    // And if there is something beside it that others would be shown.
+    let partial = "auth-required: at least one matching event requires AUTH";
+    for (knows_nip_77, reason) in [(true, ""), (false, ""), (true, partial), (false, partial)] {
+        let asked = Arc::new(AtomicU64::new(0));
+        let requests = Arc::clone(&asked);
+        let (done, stored) = sync(move |talk, message| match message[0].as_str() {
+            Some("NEG-OPEN") if knows_nip_77 => list(talk, message, &notes(100)),
+            Some("NEG-OPEN") => {
+                talk.say(&json!(["NOTICE", "ERROR: unknown command NEG-OPEN"]));
+            }
+            Some("REQ") => {
+                let until = message[2]["until"].as_u64().unwrap_or(u64::MAX);
+                requests.fetch_add(1, Ordering::Relaxed);
+                for event in notes(100).iter().filter(|it| it.created_at <= until) {
+                    talk.say(&json!(["EVENT", message[1], event.json()]));
+                }
+                let reason = if until == u64::MAX { reason } else { "" };
+                talk.say(&json!(["CLOSED", message[1], reason]));
+            }
+            // chorus leaves who closes what is closed too often.
+            Some("CLOSE") => {
+                requests.fetch_add(1_000, Ordering::Relaxed);
+            }
+            _ => {}
+        });
+        done.code(0);
+        assert_eq!(stored.len(), 100);
+        let asked = asked.load(Ordering::Relaxed);
+        assert!(asked <= 3, "{asked} requests, with NIP-77: {knows_nip_77}");
+    }
 }
