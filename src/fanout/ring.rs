@@ -6,7 +6,7 @@
 //! ([`Next::Lapped`]) and re-reads the store's log by seq. So a slow core delays nobody and loses
 //! nothing that was stored.
 //!
-//! Per batch: one allocation for the slot, one pointer swap, one release store, one call of each
+//! Per batch: one allocation for the slot, one pointer swap, one release store, and one call of each
 //! waker. Per consumer: one acquire load when there is nothing, one guarded pointer load otherwise.
 
 use std::collections::VecDeque;
@@ -30,7 +30,7 @@ pub struct RingLimits {
     pub bytes: usize,
 }
 
-/// Creates a ring whose producer calls every one of `wakers` after each batch.
+/// Creates a ring whose producer wakes its consumers by `wakers`.
 pub fn ring(limits: RingLimits, wakers: Vec<Waker>) -> (Producer, Ring) {
     assert!(limits.batches >= 2, "a ring of one slot laps every consumer");
     let slots = (0..limits.batches).map(|_| ArcSwapOption::empty()).collect();
@@ -38,6 +38,7 @@ pub fn ring(limits: RingLimits, wakers: Vec<Waker>) -> (Producer, Ring) {
     let producer = Producer {
         shared: Arc::clone(&shared),
         wakers,
+        is_untold: false,
         bytes_max: limits.bytes,
         bytes: 0,
         sizes: VecDeque::with_capacity(limits.batches),
@@ -49,6 +50,8 @@ pub fn ring(limits: RingLimits, wakers: Vec<Waker>) -> (Producer, Ring) {
 pub struct Producer {
     shared: Arc<Shared>,
     wakers: Vec<Waker>,
+    /// Something was published since the consumers were last woken.
+    is_untold: bool,
     bytes_max: usize,
     bytes: usize,
     /// The bytes of each kept batch, oldest first.
@@ -56,7 +59,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Makes a batch visible to every consumer and wakes them.
+    /// Makes a batch visible to every consumer; [`Producer::wake`] has them look.
     pub fn publish(&mut self, batch: Arc<[Published]>) {
         if batch.is_empty() {
             return;
@@ -69,8 +72,14 @@ impl Producer {
         self.bytes += size;
         // Release: a consumer that sees this head sees the slot stored above.
         self.shared.head.store(position + 1, Ordering::Release);
-        for waker in &self.wakers {
-            waker();
+        self.is_untold = true;
+    }
+
+    /// Wakes every consumer if there is anything new. Whoever has something else for their threads
+    /// puts that there first, so that they wake once for both.
+    pub fn wake(&mut self) {
+        if std::mem::take(&mut self.is_untold) {
+            self.wakers.iter().for_each(|waker| waker());
         }
     }
 
@@ -248,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_batch_takes_no_slot_and_wakes_nobody() {
+    fn consumers_are_woken_once_for_all_that_is_new() {
         let woken = Arc::new(AtomicUsize::new(0));
         let waker: Waker = {
             let woken = Arc::clone(&woken);
@@ -259,10 +268,16 @@ mod tests {
         let (mut producer, ring) =
             ring(RingLimits { batches: 2, bytes: ROOMY }, vec![Arc::clone(&waker), waker]);
         let mut consumer = ring.consumer();
+        // An empty batch takes no slot.
         producer.publish(Arc::from(Vec::new()));
+        producer.wake();
         assert_eq!(woken.load(Ordering::Relaxed), 0);
         assert_eq!(take(&mut consumer), None);
         producer.publish(batch(1..2, 1));
+        producer.publish(batch(2..3, 1));
+        assert_eq!(woken.load(Ordering::Relaxed), 0);
+        producer.wake();
+        producer.wake();
         assert_eq!(woken.load(Ordering::Relaxed), 2);
     }
 

@@ -7,17 +7,16 @@
 //! finds the event, and everything that follows from it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::admit::Admitted;
 use super::groups::GroupKeeping;
 use super::witness::{Witness, Witnessed};
 use crate::clock::Clock;
 use crate::fanout::{Producer, Published};
-use crate::mailbox;
+use crate::mailbox::{LoneReceiver, Received, Refused, Sender, lone_mailbox, mailbox};
 use crate::metrics::{CLASSES, VERDICTS, WriterMetrics};
 use crate::nostr::{EventId, Kind, KindClass, Prefix, Reject, Verified};
 use crate::seq::Seq;
@@ -68,7 +67,7 @@ enum Message {
     /// Takes whether they were changed.
     Facts(Vec<FactChange>, Sender<Result<(), Reject>>),
     Foreign,
-    Beat(mailbox::Sender<u32>, u32),
+    Beat(Sender<u32>, u32),
     Stop,
 }
 
@@ -83,6 +82,8 @@ struct Burial {
 #[derive(Debug, Clone)]
 pub struct WriterHandle {
     mailbox: Sender<Message>,
+    /// The newest event that went to the ring.
+    published: Arc<AtomicU64>,
     metrics: Arc<WriterMetrics>,
 }
 
@@ -106,9 +107,10 @@ impl WriterHandle {
     ///
     /// [`Full`] if the mailbox is full: the sender stops reading from its client and tries again.
     pub fn submit(&self, submission: Submission) -> Result<(), Box<Full>> {
-        self.mailbox.try_send(Message::Submit(submission)).map_err(|error| match error {
-            TrySendError::Full(Message::Submit(back))
-            | TrySendError::Disconnected(Message::Submit(back)) => Box::new(Full(back)),
+        self.mailbox.try_send(Message::Submit(submission)).map_err(|refused| match refused {
+            Refused::Full(Message::Submit(back)) | Refused::Closed(Message::Submit(back)) => {
+                Box::new(Full(back))
+            }
             _ => unreachable!("a submission was sent"),
         })
     }
@@ -120,7 +122,12 @@ impl WriterHandle {
 
     /// Returns how many messages wait for the writer.
     pub fn waiting(&self) -> usize {
-        self.mailbox.len()
+        self.mailbox.count()
+    }
+
+    /// Returns the newest event that went to the ring.
+    pub fn published(&self) -> Seq {
+        Seq(self.published.load(Ordering::Acquire))
     }
 
     /// Tells the writer that other processes have committed events, which it then publishes.
@@ -130,7 +137,7 @@ impl WriterHandle {
     }
 
     /// Asks the writer to answer with `number`, to see whether it still runs.
-    pub fn beat(&self, asker: &mailbox::Sender<u32>, number: u32) {
+    pub fn beat(&self, asker: &Sender<u32>, number: u32) {
         // If the mailbox is full there is no answer, and who asks may ask again.
         let _ = self.mailbox.try_send(Message::Beat(asker.clone(), number));
     }
@@ -138,9 +145,9 @@ impl WriterHandle {
     /// Has events removed in one transaction, and waits for that; returns how many were there, or
     /// nothing if the writer has stopped.
     pub fn bury(&self, seqs: Vec<Seq>) -> Option<u64> {
-        let (done, buried) = bounded(1);
+        let (done, buried) = mailbox(1);
         self.mailbox.send(Message::Bury(Burial { seqs, done })).ok()?;
-        buried.recv().ok()
+        buried.recv()
     }
 
     /// Has facts changed in one transaction, and waits for that.
@@ -149,11 +156,11 @@ impl WriterHandle {
     ///
     /// Why they were not.
     pub fn change_facts(&self, changes: Vec<FactChange>) -> Result<(), Reject> {
-        let (done, changed) = bounded(1);
+        let (done, changed) = mailbox(1);
         let stopped = || Reject::new(Prefix::Error, "the relay is stopping");
         let sent = self.mailbox.send(Message::Facts(changes, done));
         sent.map_err(|_| stopped())?;
-        changed.recv().unwrap_or_else(|_| Err(stopped()))
+        changed.recv().unwrap_or_else(|| Err(stopped()))
     }
 
     /// Asks the writer to finish what is queued and stop.
@@ -207,13 +214,16 @@ pub fn spawn(
     groups: Option<GroupKeeping>,
     clock: Clock,
 ) -> std::io::Result<WriterThread> {
-    let (mailbox, inbox) = bounded(MAILBOX_MAX);
+    let (mailbox, inbox) = lone_mailbox(MAILBOX_MAX);
     // What requests to vanish buried may not have been erased when the process ended.
     let has_requests = store.snapshot().is_ok_and(|snapshot| snapshot.total(Kind::VANISH.0) > 0);
     let metrics = Arc::<WriterMetrics>::default();
+    let last = store.last_seq();
+    let published = Arc::new(AtomicU64::new(last.0));
     let mut state = State {
         metrics: Arc::clone(&metrics),
-        published: store.last_seq(),
+        published: last,
+        told: Arc::clone(&published),
         writer: Writer::new(store.clone()),
         store,
         ring,
@@ -228,7 +238,7 @@ pub fn spawn(
     state.speak_of_groups();
     let thread =
         std::thread::Builder::new().name("writer".to_owned()).spawn(move || state.run(&inbox))?;
-    Ok(WriterThread { handle: WriterHandle { mailbox, metrics }, thread })
+    Ok(WriterThread { handle: WriterHandle { mailbox, published, metrics }, thread })
 }
 
 struct State {
@@ -242,6 +252,8 @@ struct State {
     clock: Clock,
     /// The newest event that was given to the ring.
     published: Seq,
+    /// The same, for others.
+    told: Arc<AtomicU64>,
     /// When expired events were last looked for.
     expired_at: u64,
     /// When what vanished is erased at the latest, if anything has vanished.
@@ -249,14 +261,14 @@ struct State {
 }
 
 impl State {
-    fn run(mut self, inbox: &Receiver<Message>) {
+    fn run(mut self, inbox: &LoneReceiver<Message>) {
         let mut is_busy = false;
         loop {
             let wait = if is_busy { Duration::ZERO } else { IDLE };
             let (mut batch, mut others) = (Vec::new(), Vec::new());
             let mut is_last = false;
             match inbox.recv_timeout(wait) {
-                Ok(first) => {
+                Received::Message(first) => {
                     is_last = fill(first, inbox, &mut batch, &mut others);
                     if !batch.is_empty() {
                         self.write(batch);
@@ -264,8 +276,8 @@ impl State {
                     others.into_iter().for_each(|other| self.attend(other));
                     is_busy = self.tidy(false);
                 }
-                Err(RecvTimeoutError::Timeout) => is_busy = self.tidy(!is_busy),
-                Err(RecvTimeoutError::Disconnected) => is_last = true,
+                Received::Nothing => is_busy = self.tidy(!is_busy),
+                Received::Closed => is_last = true,
             }
             if is_last {
                 return;
@@ -302,6 +314,13 @@ impl State {
             }
         };
         self.answer(waiting, outcomes);
+        self.tell();
+    }
+
+    /// Has everybody look at the ring.
+    fn tell(&mut self) {
+        self.told.store(self.published.0, Ordering::Release);
+        self.ring.wake();
     }
 
     /// Commits a batch, under the eyes of who keeps the groups if there are any.
@@ -427,6 +446,7 @@ impl State {
                     if !published.is_empty() {
                         self.ring.publish(Arc::from(published));
                     }
+                    self.tell();
                 }
                 Err(error) => {
                     tracing::error!(%error, "events of another process were not delivered");
@@ -532,7 +552,7 @@ const FOREIGN_MAX: usize = 1_000;
 /// Collects a batch; returns whether it is the last one.
 fn fill(
     first: Message,
-    inbox: &Receiver<Message>,
+    inbox: &LoneReceiver<Message>,
     batch: &mut Vec<Submission>,
     others: &mut Vec<Message>,
 ) -> bool {
@@ -553,7 +573,10 @@ fn fill(
         if batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX {
             break;
         }
-        next = inbox.try_recv().ok();
+        next = match inbox.try_recv() {
+            Received::Message(message) => Some(message),
+            Received::Nothing | Received::Closed => None,
+        };
     }
     false
 }

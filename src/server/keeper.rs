@@ -20,12 +20,14 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Looks at the store until told to stop.
     pub(super) fn run(self) {
-        let mut last = self.store.last_seq();
-        while self.stop.recv_timeout(POLL_PERIOD) == Received::Nothing {
+        let mut quiet = QUIET_POLLS;
+        let pause = |quiet| if quiet < QUIET_POLLS { POLL_PERIOD } else { QUIET_PERIOD };
+        while self.stop.recv_timeout(pause(quiet)) == Received::Nothing {
+            quiet = QUIET_POLLS.min(quiet + 1);
             match self.store.refresh() {
-                Ok(seq) if seq == last => {}
-                Ok(seq) => {
-                    last = seq;
+                Ok(seq) if seq <= self.writer.published() => {}
+                Ok(_) => {
+                    quiet = 0;
                     self.writer.notice_foreign();
                 }
                 Err(error) => {
@@ -36,5 +38,8 @@ impl Keeper {
     }
 }
 
-/// One read of LMDB's header each time.
+/// One look at the end of the log each time, and a thread that wakes for it.
 const POLL_PERIOD: Duration = Duration::from_millis(50);
+/// The pause while nobody else has written for so many looks.
+const QUIET_PERIOD: Duration = Duration::from_millis(250);
+const QUIET_POLLS: u32 = 200;

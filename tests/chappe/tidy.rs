@@ -15,7 +15,7 @@ const NEVER: [(&str, &str); 3] = [
 ];
 /// Dependencies, and the rooms that may name them.
 const DOORS: &str = "aho_corasick: policy; arc_swap: store fanout server policy; clap: cli; clap_complete: cli;
-    crossbeam_channel: mailbox ingest;
+    crossbeam_channel: mailbox;
     faster_hex: hex; flatbuffers: store; flate2: deflate cli; heed: store; http_body_util: net; hyper: net;
     hyper_util: net; imbl: store policy; indicatif: cli; libc: sys; memmap2: store; mimalloc: main; negentropy: reconcile;
     rusqlite: cli; rustls: net; rustls_native_certs: net; sd_notify: sys; secp256k1: nostr; socket2: net;
