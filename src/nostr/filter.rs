@@ -5,6 +5,8 @@
 
 mod read;
 
+use std::cmp::Ordering;
+
 use super::delegation;
 use super::event::EventRef;
 use super::id::{EventId, PublicKey};
@@ -228,7 +230,16 @@ impl TagCondition {
     }
 
     fn position(&self, value: Value<'_>) -> Option<usize> {
-        self.values.binary_search_by(|known| known.as_value().cmp(&value)).ok()
+        let Value::Hex(value) = value else {
+            return self.values.binary_search_by(|known| known.as_value().cmp(&value)).ok();
+        };
+        // Mostly the first bytes decide, and comparing them takes no call.
+        let head = head_of(value);
+        let search = self.values.binary_search_by(|known| match known {
+            TagValue::Hex(known) => head_of(known).cmp(&head).then_with(|| known.cmp(value)),
+            TagValue::Text(_) => Ordering::Greater,
+        });
+        search.ok()
     }
 
     /// One bit per value, so that long lists on both sides cost no more than their lengths.
@@ -246,6 +257,11 @@ impl TagCondition {
         positions.for_each(|position| found[position] = true);
         found.into_iter().all(|is_found| is_found)
     }
+}
+
+/// Returns the first bytes of a value as a number, so that it is in the order of the values.
+fn head_of(value: &[u8; 32]) -> u64 {
+    u64::from_be_bytes(*value.first_chunk().expect("a value has 32 bytes"))
 }
 
 impl TagValue {

@@ -108,7 +108,7 @@ pub(super) fn walk<'t>(
     let mut walk = Walk {
         view: *view,
         task: *task,
-        check: EntryCheck::new(plan, task.filter),
+        authors: AuthorCheck::of(plan, task.filter),
         cost: Cost::default(),
         group: Vec::new(),
         beyond: None,
@@ -236,7 +236,12 @@ impl<'t> Lane<'t> {
                 }
                 self.second = Some(time);
             }
-            match self.scans[top.scan].next()? {
+            let scan = &mut self.scans[top.scan];
+            if let Some(authors) = &walk.authors {
+                let skipped = scan.skip_authors(SKIPPED_MAX, |author| !authors.may_be(author))?;
+                walk.cost.entries += (skipped / SKIPPED_PER_STEP) as u64;
+            }
+            match scan.next()? {
                 Some(next) => {
                     *top = Head::new(next, top.scan);
                     drop(top);
@@ -245,7 +250,7 @@ impl<'t> Lane<'t> {
             }
             walk.cost.entries += 1;
             // Two ranges may name the same event: its entries are neighbours in moment and seq.
-            let is_candidate = self.last != Some(found.seq()) && walk.check.accepts(&found);
+            let is_candidate = self.last != Some(found.seq()) && walk.is_candidate(&found);
             if is_candidate && !walk.steps_over(&found) {
                 self.last = Some(found.seq());
                 return Ok(Some(found));
@@ -283,13 +288,17 @@ impl<'t> Lane<'t> {
 const QUEUE_MAX: usize = 16;
 /// Of these, how many are being fetched at a time.
 const EXPECTED_MAX: usize = 8;
+/// Entries of others' events that are stepped over at a time, and how many of them cost as much as
+/// one that is looked at.
+const SKIPPED_MAX: usize = 256;
+const SKIPPED_PER_STEP: usize = 4;
 /// Entries that are stepped over for the sake of that.
 const ENTRIES_AHEAD_MAX: u64 = 32;
 
 struct Walk<'w, 't, 'q> {
     view: View<'t>,
     task: Task<'q>,
-    check: EntryCheck,
+    authors: Option<AuthorCheck>,
     cost: Cost,
     /// Matches of the moment that is being read.
     group: Vec<Match<'t>>,
@@ -342,6 +351,14 @@ impl<'t> Walk<'_, 't, '_> {
     /// Returns the end of a walk on which nothing was found beyond the hits, or something was.
     fn done(&self, otherwise: Rest) -> Stop {
         Stop::Done(self.beyond.map_or(otherwise, Rest::Something))
+    }
+
+    /// Returns whether the event of an entry may match, as far as the entry tells.
+    fn is_candidate(&self, found: &Found) -> bool {
+        match (&self.authors, found.author4()) {
+            (Some(authors), Some(author)) => authors.may_be(author),
+            _ => true,
+        }
     }
 
     /// Returns whether an entry is of a kind that is hidden, and this is already known to matter.
@@ -449,39 +466,8 @@ const AHEAD_STEPS_MAX: u64 = 8 * STEPS_PER_RECORD;
 /// Moments with fewer events than this are not trimmed while they are read.
 const GROUP_MIN: usize = 64;
 
-/// What an entry alone says about a match: it spares most reads of records.
-struct EntryCheck {
-    kinds: Option<Box<[u16]>>,
-    authors: Option<AuthorCheck>,
-}
-
-impl EntryCheck {
-    fn new(plan: &Plan, filter: &Filter) -> EntryCheck {
-        let by_payload = matches!(plan, Plan::Kinds | Plan::Time);
-        EntryCheck {
-            kinds: filter.kinds.clone().filter(|_| *plan == Plan::Time),
-            authors: filter
-                .authors
-                .as_deref()
-                .filter(|_| by_payload && !filter.by_delegation)
-                .map(AuthorCheck::new),
-        }
-    }
-
-    fn accepts(&self, found: &Found) -> bool {
-        let kind_fits = match (&self.kinds, found.kind()) {
-            (Some(kinds), Some(kind)) => kinds.binary_search(&kind).is_ok(),
-            _ => true,
-        };
-        kind_fits
-            && match (&self.authors, found.author4()) {
-                (Some(authors), Some(author)) => authors.may_be(author),
-                _ => true,
-            }
-    }
-}
-
-/// Whether an author may be one of a list, judged by the first four bytes.
+/// Whether an author may be one of a list, judged by the first four bytes: so entries alone spare
+/// most reads of records.
 struct AuthorCheck {
     /// One bit for each pair of first bytes: most authors are not in the list, and go here.
     first_two: Box<[u64; 1024]>,
@@ -490,6 +476,12 @@ struct AuthorCheck {
 }
 
 impl AuthorCheck {
+    /// Returns the check for a plan whose entries tell of authors, if the filter is about them.
+    fn of(plan: &Plan, filter: &Filter) -> Option<AuthorCheck> {
+        let is_told = matches!(plan, Plan::Kinds | Plan::Time) && !filter.by_delegation;
+        filter.authors.as_deref().filter(|_| is_told).map(AuthorCheck::new)
+    }
+
     fn new(authors: &[PublicKey]) -> AuthorCheck {
         let mut first_two = Box::new([0; 1024]);
         let mut first_four = Vec::with_capacity(authors.len());

@@ -19,6 +19,8 @@ pub(super) struct Block<'t> {
     shared: &'t [u8],
     rest: &'t [u8],
     rest_width: usize,
+    /// An entry without its rest.
+    stem: [u8; ENTRY_BYTES_MAX],
 }
 
 impl<'t> Block<'t> {
@@ -31,7 +33,9 @@ impl<'t> Block<'t> {
         }
         let (shared, rest) = after.split_at(shared);
         let rest_width = width - shared.len();
-        (rest.len() % rest_width == 0).then_some(Block { shared, rest, rest_width })
+        let mut stem = [0; ENTRY_BYTES_MAX];
+        stem[..shared.len()].copy_from_slice(shared);
+        (rest.len() % rest_width == 0).then_some(Block { shared, rest, rest_width, stem })
     }
 
     /// Returns how many entries the block holds.
@@ -44,39 +48,65 @@ impl<'t> Block<'t> {
     /// # Panics
     ///
     /// If `position` is not below [`Block::len`].
+    #[inline]
     pub(super) fn entry(&self, position: usize) -> Entry {
-        let mut bytes = [0; ENTRY_BYTES_MAX];
-        let (head, tail) = bytes.split_at_mut(self.shared.len());
-        head.copy_from_slice(self.shared);
         let at = position * self.rest_width;
-        tail[..self.rest_width].copy_from_slice(&self.rest[at..at + self.rest_width]);
+        let shared = self.shared.len();
+        // What is behind the entry is copied along and cut off again: a copy of a fixed length is a
+        // few instructions.
+        if let Some(rest) = self.rest.get(at..).and_then(|rest| rest.first_chunk()) {
+            let rest: &[u8; ENTRY_BYTES_MAX] = rest;
+            let mut bytes = [0; 2 * ENTRY_BYTES_MAX];
+            bytes[..ENTRY_BYTES_MAX].copy_from_slice(&self.stem);
+            bytes[shared..shared + ENTRY_BYTES_MAX].copy_from_slice(rest);
+            let (entry, _) = bytes.split_first_chunk().expect("there is twice as much");
+            return Entry::new(entry).cut(shared + self.rest_width);
+        }
+        let mut bytes = self.stem;
+        bytes[shared..shared + self.rest_width]
+            .copy_from_slice(&self.rest[at..at + self.rest_width]);
         Entry::new(&bytes)
+    }
+
+    /// Returns how many entries right below `position` have last bytes that are refused, `max` at
+    /// most.
+    pub(super) fn count_refused<const N: usize>(
+        &self,
+        position: usize,
+        max: usize,
+        refuses: impl Fn([u8; N]) -> bool,
+    ) -> usize {
+        if self.rest_width < N {
+            return 0;
+        }
+        let below = &self.rest[..position * self.rest_width];
+        let entries = below.rchunks_exact(self.rest_width).take(max);
+        let last = |entry: &[u8]| entry.last_chunk().copied();
+        entries.take_while(|entry| last(entry).is_some_and(&refuses)).count()
     }
 
     /// Returns how many entries are not above `bound`.
     pub(super) fn count_up_to(&self, bound: &Entry) -> usize {
-        self.count(bound, |rest, bound| rest <= bound)
+        self.count(bound, |entry, bound| entry <= bound)
     }
 
     /// Returns how many entries are below `bound`.
     pub(super) fn count_below(&self, bound: &Entry) -> usize {
-        self.count(bound, |rest, bound| rest < bound)
+        self.count(bound, |entry, bound| entry < bound)
     }
 
-    fn count(&self, bound: &Entry, is_counted: impl Fn(&[u8], &[u8]) -> bool) -> usize {
-        let bound = bound.bytes();
-        let (bound_head, bound_tail) = bound.split_at(self.shared.len());
-        match self.shared.cmp(bound_head) {
+    fn count(&self, bound: &Entry, is_counted: impl Fn(&Entry, &Entry) -> bool) -> usize {
+        let bound_bytes = bound.bytes();
+        match self.shared.cmp(&bound_bytes[..self.shared.len()]) {
             std::cmp::Ordering::Less => return self.len(),
             std::cmp::Ordering::Greater => return 0,
             std::cmp::Ordering::Equal => {}
         }
-        let bound_tail = &bound_tail[..self.rest_width];
+        let bound = bound.cut(self.shared.len() + self.rest_width);
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = (low + high) / 2;
-            let at = middle * self.rest_width;
-            if is_counted(&self.rest[at..at + self.rest_width], bound_tail) {
+            if is_counted(&self.entry(middle), &bound) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -214,6 +244,28 @@ mod tests {
             assert_eq!(block.count_below(&bound), below);
         }
         assert_eq!(block.count_up_to(&Entry::MAX), 100);
+    }
+
+    #[test]
+    fn refused_entries_are_counted_as_a_walk_would() {
+        for width in [13, 16, 20] {
+            for count in [1, 2, 3, 100] {
+                let run = entries(count, 1 << 30 | 5);
+                let mut bytes = Vec::new();
+                pack(&run, width, &mut bytes);
+                let block = Block::new(&bytes, width).unwrap();
+                let last = |entry: &Entry| entry.bytes()[width - 1];
+                for modulus in [1, 2, 7, 255] {
+                    let refuses = |[byte]: [u8; 1]| byte % modulus != 0;
+                    for (position, max) in (0..=count).zip([0, 1, 5, 50, 1000].iter().cycle()) {
+                        let walk = run[..position].iter().rev().take(*max);
+                        let expected = walk.take_while(|entry| refuses([last(entry)])).count();
+                        assert_eq!(block.count_refused(position, *max, refuses), expected);
+                    }
+                }
+                assert_eq!(block.count_refused(1, 1, |_: [u8; ENTRY_BYTES_MAX + 1]| true), 0);
+            }
+        }
     }
 
     #[test]

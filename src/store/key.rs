@@ -53,6 +53,18 @@ impl Entry {
         Entry::new(&whole)
     }
 
+    /// Returns the first `width` bytes of the entry, and zeros after them.
+    #[inline]
+    pub(super) fn cut(self, width: usize) -> Entry {
+        let bits = |from: usize| 8 * width.saturating_sub(from) as u32;
+        let high = |bits: u32| !u64::MAX.checked_shr(bits).unwrap_or(0);
+        Entry {
+            head: self.head & high(bits(0)),
+            middle: self.middle & high(bits(8)),
+            tail: self.tail & (high(bits(16)) >> 32) as u32,
+        }
+    }
+
     /// Returns the bytes of the entry with its padding.
     pub(super) fn bytes(&self) -> [u8; ENTRY_BYTES_MAX] {
         let mut bytes = [0; ENTRY_BYTES_MAX];

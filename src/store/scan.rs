@@ -126,6 +126,32 @@ impl<'t> Scan<'t> {
         Ok(None)
     }
 
+    /// Steps over the next entries, as long as they tell of authors that are refused by the first
+    /// bytes of their keys, `max` of them at most; returns how many.
+    ///
+    /// Only for indexes whose entries tell of authors.
+    pub(crate) fn skip_authors(
+        &mut self,
+        max: usize,
+        refuses: impl Fn([u8; 4]) -> bool,
+    ) -> Result<usize, StoreError> {
+        // What stands in memory is given one by one.
+        let floor = self.runs.iter().filter_map(|run| run.last()).max().copied();
+        let is_refused = |entry: &Entry| {
+            floor.is_none_or(|floor| *entry > floor)
+                && self.index.author4(entry).is_some_and(&refuses)
+        };
+        let mut skipped = 0;
+        while skipped < max && self.blocks.peek().as_ref().is_some_and(is_refused) {
+            skipped += 1;
+            if floor.is_none() {
+                skipped += self.blocks.skip(max - skipped, &refuses);
+            }
+            self.blocks.step()?;
+        }
+        Ok(skipped)
+    }
+
     /// Returns the highest entry of all sources and steps over it in each.
     fn next_entry(&mut self) -> Result<Option<Entry>, StoreError> {
         let in_blocks = self.blocks.peek();
@@ -216,6 +242,15 @@ impl<'t> Blocks<'t> {
             self.load()?;
         }
         Ok(())
+    }
+
+    /// Steps over entries behind the next one, within its block, while their last bytes are refused;
+    /// returns how many.
+    fn skip(&mut self, max: usize, refuses: impl Fn([u8; 4]) -> bool) -> usize {
+        let Some(block) = self.block else { return 0 };
+        let skipped = block.count_refused(self.left, max, refuses);
+        self.left -= skipped;
+        skipped
     }
 
     /// Goes to the next lower block.
