@@ -78,7 +78,8 @@ impl Producer {
     /// Wakes every consumer if there is anything new. Whoever has something else for their threads
     /// puts that there first, so that they wake once for both.
     pub fn wake(&mut self) {
-        if std::mem::take(&mut self.is_untold) {
+        if self.is_untold {
+            self.is_untold = false;
             self.wakers.iter().for_each(|waker| waker());
         }
     }

@@ -121,7 +121,7 @@ impl Outbound {
     pub fn push_text_parts(&self, parts: &[&[u8]]) {
         let payload_len: usize = parts.iter().map(|part| part.len()).sum();
         self.append(|open| {
-            open.reserve(payload_len + frame::HEADER_BYTES_MAX);
+            make_room(open, payload_len + frame::HEADER_BYTES_MAX);
             frame::write_text_frame_header(open, payload_len);
             for part in parts {
                 open.extend_from_slice(part);
@@ -403,6 +403,16 @@ impl Queue {
         if let Some(chunk) = self.chunks.front_mut() {
             chunk.advance(written);
         }
+    }
+}
+
+/// Makes room for `more` bytes: where messages follow each other, soon for a whole chunk of them.
+fn make_room(open: &mut Vec<u8>, more: usize) {
+    if open.capacity() - open.len() < more && open.len() >= OPEN_BYTES_MIN {
+        let roomy = (4 * open.capacity()).min(OPEN_BYTES_MAX);
+        open.reserve(more.max(roomy.saturating_sub(open.len())));
+    } else {
+        open.reserve(more);
     }
 }
 

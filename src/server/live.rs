@@ -84,8 +84,8 @@ impl Core {
         if live.pace == Pace::Behind {
             return self.catch_up(&mut live, now);
         }
-        let mut left = DELIVERY_EVENTS_MAX;
-        while left > 0 {
+        let mut left = DELIVERIES_MAX;
+        loop {
             let (batch, done) = match live.batch.take() {
                 Some(begun) => begun,
                 None => match live.consumer.next() {
@@ -98,16 +98,15 @@ impl Core {
                     }
                 },
             };
-            let end = batch.len().min(done + left);
-            for published in &batch[done..end] {
+            for (place, published) in batch.iter().enumerate().skip(done) {
+                if left == 0 {
+                    live.batch = Some((batch, place));
+                    return More::Yes;
+                }
                 self.deliver_published(&mut live, published, now);
-            }
-            left -= end - done;
-            if end < batch.len() {
-                live.batch = Some((batch, end));
+                left = left.saturating_sub(live.found.len() + SEARCH);
             }
         }
-        More::Yes
     }
 
     fn deliver_published(&self, live: &mut Live, published: &Published, now: u64) {
@@ -115,7 +114,7 @@ impl Core {
         let origin = if seq == Seq::ZERO {
             Origin::Ephemeral(live.consumer.position() - 1)
         } else if seq <= live.last {
-            return;
+            return live.found.clear();
         } else {
             live.last = seq;
             Origin::Stored(seq)
@@ -228,7 +227,10 @@ const BEHIND_ID: &[u8] = b"\",";
 /// From so many subscriptions on an event is worth compressing: 20 microseconds, and twice that when
 /// it is seldom done, by which each delivery saves a third of its bytes.
 const DEFLATED_COUNT_MIN: usize = 8;
-/// Events delivered before the connections of the core get their turn.
-const DELIVERY_EVENTS_MAX: usize = 64;
+/// Deliveries before the connections of the core get their turn: what they then write fits into the
+/// processor's cache, and its memory serves for what follows. Finding to whom an event goes counts
+/// as some.
+const DELIVERIES_MAX: usize = 8_192;
+const SEARCH: usize = 128;
 /// Events of the log delivered before a snapshot is given back (I6).
 const LOG_EVENTS_MAX: usize = 256;
