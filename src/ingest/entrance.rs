@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::writer::Reply;
+use super::handle::Reply;
 use crate::fanout::Waker;
 use crate::metrics::exposition::Tells;
 use crate::nostr::{Reject, Verified};

@@ -6,6 +6,7 @@
 mod admit;
 mod entrance;
 mod groups;
+mod handle;
 mod recall;
 mod sight;
 mod witness;
@@ -14,8 +15,7 @@ mod writer;
 pub use self::admit::Admitted;
 pub use self::entrance::{Answers, Entrance, Entry, EntryTerms, Turned};
 pub use self::groups::GroupKeeping;
+pub use self::handle::{Full, Replies, Reply, ReplyTo, Submission, WriterHandle};
 pub use self::sight::GroupSight;
 pub use self::witness::{Witness, Witnessed};
-pub use self::writer::{
-    Full, Replies, Reply, ReplyTo, Submission, WriterHandle, WriterThread, spawn,
-};
+pub use self::writer::{WriterThread, spawn};
