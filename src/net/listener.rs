@@ -58,6 +58,9 @@ impl ListenError {
             io::ErrorKind::AddrNotAvailable => {
                 Some(format!("no interface of this machine has the address {}", self.address.ip()))
             }
+            _ if self.address.is_ipv6() => Some(format!(
+                "if this machine has no IPv6, name an address of IPv4 such as 0.0.0.0:{port}"
+            )),
             _ => None,
         }
     }

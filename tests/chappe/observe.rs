@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::tls::{Files, SIGNED};
 use crate::harness::{Client, Relay, http, key, now};
 
 /// The address that the relay says its metrics are at.
@@ -117,11 +118,14 @@ fn every_metric_of_the_dashboard_exists() {
     let path = format!("{root}/dist/grafana/chappe.json");
     let text = std::fs::read_to_string(path).expect("the repository has the dashboard");
     let dashboard: Value = serde_json::from_str(&text).expect("the dashboard is JSON");
-    // Of peers it is told where there are some.
+    // Of peers and of a certificate it is told where there are some.
     let folder = tempfile::tempdir().expect("a temporary directory can be made");
     let file = folder.path().join("config.toml");
-    let peer = "metrics.listen = \"127.0.0.1:0\"\n[[peer]]\nurl = \"ws://127.0.0.1:1\"\n";
-    std::fs::write(&file, peer).expect("it can be written");
+    let certificate = Files::of(SIGNED);
+    let all = "metrics.listen = \"127.0.0.1:0\"\n".to_owned()
+        + &certificate.section()
+        + "[[peer]]\nurl = \"ws://127.0.0.1:1\"\n";
+    std::fs::write(&file, all).expect("it can be written");
     let relay = Relay::start_on_file(&file);
     let page = Page::of(&relay);
     let names = page.names();

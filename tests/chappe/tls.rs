@@ -8,10 +8,13 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::harness::client::encrypted_url;
+use crate::harness::management::post_over;
 use crate::harness::process::text;
 use crate::harness::raw::{Mask, UPGRADE};
 use crate::harness::tls::{Files, Line, OWN, Pair, SIGNED, pem};
-use crate::harness::{Client, PATIENCE, RawSocket, Relay, Response, command, http, key, now};
+use crate::harness::{
+    Call, Client, PATIENCE, RawSocket, Relay, Response, base64, command, http, key, now,
+};
 
 /// A relay that speaks TLS, and the files of its certificate.
 fn relay(pair: Pair, settings: &[&str]) -> (Relay, Files) {
@@ -65,6 +68,21 @@ fn everything_that_is_at_the_plain_address_is_there_over_tls() {
     assert!(metric(&relay, "chappe_tls_handshakes_total") >= 6);
     assert_eq!(metric(&relay, "chappe_tls_handshakes_failed_total"), 0);
     assert!(metric(&relay, "chappe_tls_certificate_days_left") > 36_000);
+}
+
+#[test]
+fn administrators_call_over_tls() {
+    let named = format!("management.admins={}", key(1).public());
+    let (relay, _files) = relay(SIGNED, &[&named]);
+    let address = relay.encrypted_address();
+    let admin = key(1);
+    let mut call = Call::new(&address, &admin, "supportedmethods", &json!([]));
+    call.url = encrypted_url(&address).replace("wss:", "https:");
+    let authorization = format!("Nostr {}", base64(call.authorization().line().as_bytes()));
+    let line = RawSocket::open_encrypted(&address);
+    let answer = post_over(line, "localhost", &call.body, &[("Authorization", &authorization)]);
+    assert_eq!(answer.status, 200);
+    assert!(answer.json()["result"].is_array(), "{answer:?}");
 }
 
 #[test]

@@ -82,10 +82,19 @@ pub(crate) fn call(address: &str, key: &Key, method: &str, params: Value) -> Res
 
 /// Posts the body of a call.
 pub(crate) fn post(address: &str, body: &str, headers: &[(&str, &str)]) -> Response {
+    post_over(RawSocket::open(address), address, body, headers)
+}
+
+/// Posts the body of a call over a line that is open already.
+pub(crate) fn post_over(
+    mut socket: RawSocket,
+    host: &str,
+    body: &str,
+    headers: &[(&str, &str)],
+) -> Response {
     let length = body.len().to_string();
     let own = [("Content-Type", "application/nostr+json+rpc"), ("Content-Length", &length)];
-    let mut socket = RawSocket::open(address);
-    let mut text = format!("POST / HTTP/1.1\r\nHost: {address}\r\n");
+    let mut text = format!("POST / HTTP/1.1\r\nHost: {host}\r\n");
     for (name, value) in own.iter().chain(headers) {
         text.push_str(&format!("{name}: {value}\r\n"));
     }

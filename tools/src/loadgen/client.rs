@@ -1,12 +1,14 @@
 //! Many websockets on one thread: what is to be sent waits here, what arrives is handed out.
 
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::inflate::Inflated;
+use super::line::Line;
 use super::wire::{self, Address, Frame};
 use crate::Failure;
 
@@ -23,7 +25,7 @@ pub(crate) struct Client {
 }
 
 struct Connection {
-    socket: TcpStream,
+    line: Line,
     /// Frames to be written, from `written` on.
     out: Vec<u8>,
     written: usize,
@@ -56,15 +58,14 @@ impl Client {
     /// Opens more connections.
     pub(crate) fn open(&mut self, count: usize) -> Result<(), Failure> {
         for _ in 0..count {
-            let (socket, rest) = self.address.open()?;
-            socket.set_nonblocking(true)?;
-            let mut socket = TcpStream::from_std(socket);
+            let (line, rest) = self.address.open()?;
+            line.set_nonblocking()?;
             let token = Token(self.connections.len());
             let interest = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut socket, token, interest)?;
+            self.poll.registry().register(&mut SourceFd(&line.as_raw_fd()), token, interest)?;
             let (out, pieces) = (Vec::new(), Vec::new());
             let is_deflated = false;
-            let connection = Connection { socket, out, written: 0, rest, pieces, is_deflated };
+            let connection = Connection { line, out, written: 0, rest, pieces, is_deflated };
             self.connections.push(connection);
         }
         Ok(())
@@ -127,7 +128,7 @@ impl Client {
 impl Connection {
     fn flush(&mut self) -> Result<(), Failure> {
         while self.written < self.out.len() {
-            match self.socket.write(&self.out[self.written..]) {
+            match self.line.write(&self.out[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(format!("write to the relay: {error}").into()),
@@ -135,7 +136,12 @@ impl Connection {
         }
         self.out.clear();
         self.written = 0;
-        Ok(())
+        match self.line.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                Err(format!("write to the relay: {error}").into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads all that has arrived; returns how many bytes the whole frames had.
@@ -152,13 +158,14 @@ impl Connection {
                 buffer.resize(2 * (kept + BUFFER_BYTES), 0);
             }
             buffer[..kept].copy_from_slice(&self.rest);
-            let count = match self.socket.read(&mut buffer[kept..]) {
+            let count = match self.line.read(&mut buffer[kept..]) {
                 Ok(0) => return Err("the relay closed a connection".into()),
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(bytes),
                 Err(error) => return Err(format!("read from the relay: {error}").into()),
             };
-            let is_drained = kept + count < buffer.len();
+            // TLS may have more that it has read already.
+            let is_drained = kept + count < buffer.len() && matches!(self.line, Line::Plain(_));
             let taken = self.take(&buffer[..kept + count], inflated, sink)?;
             bytes += taken as u64;
             self.rest.clear();

@@ -19,7 +19,7 @@ use crate::Failure;
 /// The arguments of `tools loadgen`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The relay, as ws://HOST:PORT/
+    /// The relay, as ws://HOST:PORT/ or wss://HOST:PORT/
     #[arg(long, global = true, default_value = "ws://127.0.0.1:7777")]
     url: Address,
     /// The relay's process on this machine, to tell what it uses

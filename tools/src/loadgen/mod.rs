@@ -24,6 +24,7 @@ mod flood;
 mod fresh;
 mod idle;
 mod inflate;
+mod line;
 mod material;
 mod pace;
 mod process;

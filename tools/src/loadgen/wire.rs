@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 
+use super::line::Line;
 use crate::Failure;
 
 /// Where a relay listens.
@@ -14,20 +15,28 @@ pub(crate) struct Address {
     authority: String,
     path: String,
     offer: &'static str,
+    is_encrypted: bool,
 }
 
 impl std::str::FromStr for Address {
     type Err = String;
 
     fn from_str(url: &str) -> Result<Self, String> {
-        let rest = url.strip_prefix("ws://").ok_or("expected a URL that starts with ws://")?;
+        let (rest, is_encrypted) = match (url.strip_prefix("ws://"), url.strip_prefix("wss://")) {
+            (Some(rest), _) => (rest, false),
+            (_, Some(rest)) => (rest, true),
+            (None, None) => {
+                return Err("expected a URL that starts with ws:// or wss://".to_owned());
+            }
+        };
         let (host, path) = match rest.find('/') {
             Some(slash) => rest.split_at(slash),
             None => (rest, "/"),
         };
         let has_port = host.rsplit(':').next().is_some_and(|port| port.parse::<u16>().is_ok());
-        let authority = if has_port { host.to_owned() } else { format!("{host}:80") };
-        Ok(Self { authority, path: path.to_owned(), offer: "" })
+        let port = if is_encrypted { 443 } else { 80 };
+        let authority = if has_port { host.to_owned() } else { format!("{host}:{port}") };
+        Ok(Self { authority, path: path.to_owned(), offer: "", is_encrypted })
     }
 }
 
@@ -44,20 +53,22 @@ impl Address {
     }
 
     /// Opens a websocket; returns what the relay sent behind its answer, too.
-    pub(crate) fn open(&self) -> Result<(TcpStream, Vec<u8>), Failure> {
-        let mut socket = TcpStream::connect(self.socket()?)
+    pub(crate) fn open(&self) -> Result<(Line, Vec<u8>), Failure> {
+        let socket = TcpStream::connect(self.socket()?)
             .map_err(|error| format!("connect to {}: {error}", self.authority))?;
         socket.set_nodelay(true)?;
+        let mut line =
+            if self.is_encrypted { Line::encrypted(socket)? } else { Line::Plain(socket) };
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
             self.path, self.authority, self.offer
         );
-        socket.write_all(request.as_bytes())?;
+        line.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         let mut buffer = [0; 4096];
         let end = loop {
-            let count = socket.read(&mut buffer)?;
+            let count = line.read(&mut buffer)?;
             answer.extend_from_slice(&buffer[..count]);
             if let Some(end) = memchr::memmem::find(&answer, b"\r\n\r\n") {
                 break end + 4;
@@ -74,7 +85,7 @@ impl Address {
         if !self.offer.is_empty() && !has_terms {
             return Err("the relay does not compress, or keeps a context for each client".into());
         }
-        Ok((socket, answer.split_off(end)))
+        Ok((line, answer.split_off(end)))
     }
 }
 
@@ -183,7 +194,8 @@ mod tests {
         check("ws://localhost:7777/", "localhost:7777", "/");
         check("ws://[::1]:1/a/b?c", "[::1]:1", "/a/b?c");
         check("ws://relay.example", "relay.example:80", "/");
-        assert!("wss://relay.example".parse::<Address>().is_err());
+        check("wss://relay.example", "relay.example:443", "/");
+        assert!("https://relay.example".parse::<Address>().is_err());
     }
 
     #[test]
