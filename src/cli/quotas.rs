@@ -30,6 +30,7 @@ pub(super) fn quotas(settings: &Settings) -> Quotas {
             duration_max: Duration::from_secs(guard.max_ban_secs),
         }),
         exempt: ranges(&guard.exempt),
+        allowed: ranges(&guard.allowed),
         denied: ranges(&guard.denied),
         query_work_max: (guard.max_query_work > 0).then_some(guard.max_query_work),
     }
@@ -71,11 +72,12 @@ fn per_key(settings: &Settings) -> Rates {
     let rates = &settings.rates_per_key;
     Rates::new(|activity| {
         let limit = match activity {
-            Activity::Connect | Activity::Bytes => RateLimit::Off,
+            Activity::Connect => RateLimit::Off,
             Activity::Event => rates.events,
             Activity::Request => rates.requests,
             Activity::Count => rates.counts,
             Activity::Reconcile => rates.reconciliations,
+            Activity::Bytes => rates.bytes,
             Activity::Work => rates.work,
         };
         limit.rate()

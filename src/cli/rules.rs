@@ -31,8 +31,10 @@ pub(super) fn write_rules(settings: &Settings) -> Result<Option<Arc<WriteRules>>
         refused_authors: keys(&policy.refused_authors, policy.refused_authors_file.as_deref())?,
         allowed_kinds: (!policy.allowed_kinds.is_empty()).then(|| ranges(&policy.allowed_kinds)),
         open_kinds: ranges(&policy.open_kinds),
+        allowed_tags: policy.allowed_tags.iter().map(|it| tag(it)).collect(),
+        allowed_words: words("allowed_words", policy.allowed_words.iter().map(String::as_str))?,
         refused_tags: policy.refused_tags.iter().map(|it| tag(it)).collect(),
-        refused_words: words(policy)?,
+        refused_words: refused_words(policy)?,
         bytes_max: by_kind(&policy.max_bytes_by_kind, policy::amount),
         past_secs_max: by_kind(&policy.max_age_by_kind, policy::period),
         work_bits_min: by_kind(&policy.min_pow_by_kind, policy::plain),
@@ -110,12 +112,15 @@ fn key(text: &str) -> Option<PublicKey> {
     PublicKey::from_hex(text.as_bytes())
 }
 
-fn words(policy: &PolicySettings) -> Result<Option<Words>, Failure> {
+fn refused_words(policy: &PolicySettings) -> Result<Option<Words>, Failure> {
     let text = policy.refused_words_file.as_deref().map(read).transpose()?.unwrap_or_default();
     let listed = policy.refused_words.iter().map(String::as_str);
-    let words = Words::new(listed.chain(text.lines().map(str::trim)));
-    words
-        .map_err(|error| Failure::usage(format!("too many words in policy.refused_words: {error}")))
+    words("refused_words", listed.chain(text.lines().map(str::trim)))
+}
+
+fn words<'a>(key: &str, listed: impl Iterator<Item = &'a str>) -> Result<Option<Words>, Failure> {
+    let too_many = |error| Failure::usage(format!("too many words in policy.{key}: {error}"));
+    Words::new(listed).map_err(too_many)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -106,7 +106,7 @@ impl Crowd {
     }
 
     fn admit(&self, address: IpAddr, quotas: &Quotas, now: u64) -> Result<Visit, Turned> {
-        if quotas.denied.has(address) {
+        if !quotas.admits(address) {
             return Err(Turned::Denied);
         }
         let visitor = self.visitors.entry(client_number(address), now);
@@ -373,6 +373,22 @@ mod tests {
         let tally = crowd.tally();
         assert_eq!((tally.refused(Activity::Connect), tally.crowded_out()), (1, 1));
         assert!(enter(1, NOW + 6).is_ok());
+    }
+
+    #[test]
+    fn who_is_not_wanted_is_not_let_in() {
+        let ranges = |text: &str| [text.parse().expect("a range")].into_iter().collect();
+        let mut quotas = Quotas { denied: ranges("192.0.2.7"), ..Quotas::default() };
+        let crowd = Crowd::new(100);
+        let enter = |text: &str, quotas: &Quotas| {
+            crowd.enter(text.parse().expect("an address"), quotas, NOW).err()
+        };
+        assert_eq!(enter("192.0.2.7", &quotas), Some(Turned::Denied));
+        assert_eq!(enter("198.51.100.1", &quotas), None);
+        quotas.allowed = ranges("192.0.2.0/24");
+        assert_eq!(enter("192.0.2.7", &quotas), Some(Turned::Denied), "a refusal goes first");
+        assert_eq!(enter("192.0.2.8", &quotas), None);
+        assert_eq!(enter("198.51.100.1", &quotas), Some(Turned::Denied));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How much of what is allowed to whom: the settings of the quotas, and their words.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::rate::{Meter, Rate, Wait};
@@ -119,6 +120,8 @@ pub struct Quotas {
     pub bans: Option<BanRules>,
     /// Who is not measured.
     pub exempt: AddressRanges,
+    /// Who is let in; nobody named: everybody.
+    pub allowed: AddressRanges,
     /// Who is not let in.
     pub denied: AddressRanges,
     /// The most work that one query may cause; `None` for any.
@@ -126,6 +129,11 @@ pub struct Quotas {
 }
 
 impl Quotas {
+    /// Returns whether an address is wanted at all.
+    pub fn admits(&self, address: IpAddr) -> bool {
+        !self.denied.has(address) && (self.allowed.is_empty() || self.allowed.has(address))
+    }
+
     /// Returns the rates of a scope.
     pub fn of(&self, scope: Scope) -> &Rates {
         match scope {

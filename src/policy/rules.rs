@@ -28,6 +28,11 @@ pub struct WriteRules {
     pub allowed_kinds: Option<Box<[KindRange]>>,
     /// Kinds that are taken from anybody who is not refused.
     pub open_kinds: Box<[KindRange]>,
+    /// Names and values of tags of which an event needs one; without a value any will do. None: it
+    /// needs none.
+    pub allowed_tags: Box<[(String, Option<String>)]>,
+    /// Words of which a content needs one; `None` if it needs none.
+    pub allowed_words: Option<Words>,
     /// Names and values of tags that no event may have; without a value any will do.
     pub refused_tags: Box<[(String, Option<String>)]>,
     /// Words that no content may have.
@@ -51,6 +56,7 @@ impl WriteRules {
         !self.is_restricted()
             && self.refused_authors.is_empty()
             && self.allowed_kinds.is_none()
+            && !self.has_subject()
             && self.refused_tags.is_empty()
             && self.refused_words.is_none()
             && [&self.bytes_max, &self.past_secs_max, &self.work_bits_min]
@@ -97,7 +103,10 @@ impl WriteRules {
             return Err(Reject::new(Prefix::Restricted, self.who_may()));
         }
         self.check_size_and_age(event, now)?;
-        if self.has_refused_tag(event) {
+        if self.has_subject() {
+            self.check_subject(event)?;
+        }
+        if !self.refused_tags.is_empty() && has_one(&self.refused_tags, event) {
             return Err(blocked("the event has a tag that is not taken here"));
         }
         if self.refused_words.as_ref().is_some_and(|words| words.are_in(event.content)) {
@@ -168,19 +177,36 @@ impl WriteRules {
         Ok(())
     }
 
-    fn has_refused_tag(&self, event: &EventRef<'_>) -> bool {
-        if self.refused_tags.is_empty() {
-            return false;
-        }
-        event.tags().any(|tag| {
-            self.refused_tags.iter().any(|(name, refused)| {
-                let has_value = |refused: &String| {
-                    tag.value().is_some_and(|value| value.to_text() == refused.as_str())
-                };
-                tag.is_named(name) && refused.as_ref().is_none_or(has_value)
-            })
-        })
+    /// Returns whether events have to be about something.
+    pub fn has_subject(&self) -> bool {
+        !self.allowed_tags.is_empty() || self.allowed_words.is_some()
     }
+
+    /// Sees to it that an event is about what this relay is about. Who may publish may also delete.
+    fn check_subject(&self, event: &EventRef<'_>) -> Result<(), Reject> {
+        if event.kind == Kind::DELETION || has(&self.open_kinds, event.kind) {
+            return Ok(());
+        }
+        if !self.allowed_tags.is_empty() && !has_one(&self.allowed_tags, event) {
+            return Err(blocked("the event has none of the tags that this relay takes"));
+        }
+        if self.allowed_words.as_ref().is_some_and(|words| !words.are_in(event.content)) {
+            return Err(blocked("the content has none of the words that this relay takes"));
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether an event has one of these tags.
+fn has_one(listed: &[(String, Option<String>)], event: &EventRef<'_>) -> bool {
+    event.tags().any(|tag| {
+        listed.iter().any(|(name, listed)| {
+            let has_value = |listed: &String| {
+                tag.value().is_some_and(|value| value.to_text() == listed.as_str())
+            };
+            tag.is_named(name) && listed.as_ref().is_none_or(has_value)
+        })
+    })
 }
 
 fn has(ranges: &[KindRange], kind: Kind) -> bool {
@@ -285,6 +311,27 @@ mod tests {
         check(&rules, 1, 1, &[["t", "x"], ["ad", "anything"]], Some("blocked"));
         let words = Words::new(["casino"]).expect("one is few");
         let rules = WriteRules { refused_words: words, ..WriteRules::default() };
+        check(&rules, 1, 1, &[], Some("blocked"));
+    }
+
+    #[test]
+    fn where_a_relay_is_about_something_events_need_one_of_its_tags_and_of_its_words() {
+        let words = |word| Words::new([word]).expect("one is few");
+        let rules = WriteRules {
+            allowed_tags: [("t".to_owned(), Some("chess".to_owned())), ("h".to_owned(), None)]
+                .into(),
+            allowed_words: words("casino"),
+            open_kinds: kinds(&["10002"]),
+            ..WriteRules::default()
+        };
+        assert!(!rules.is_empty() && !rules.is_restricted());
+        check(&rules, 1, 1, &[["t", "chess"]], None);
+        check(&rules, 1, 1, &[["t", "go"], ["h", "any"]], None);
+        check(&rules, 1, 1, &[["t", "go"]], Some("blocked"));
+        check(&rules, 1, 1, &[], Some("blocked"));
+        check(&rules, 1, 10_002, &[], None);
+        check(&rules, 1, 5, &[], None);
+        let rules = WriteRules { allowed_words: words("chess"), ..WriteRules::default() };
         check(&rules, 1, 1, &[], Some("blocked"));
     }
 

@@ -217,7 +217,7 @@ fn document(
             min_pow_difficulty: (event.work.bits_min > 0).then(|| u64::from(event.work.bits_min)),
             auth_required: settings.session.authentication == Authentication::Required,
             restricted_writes: settings.plugin.is_some()
-                || event.rules.as_ref().is_some_and(|it| it.is_restricted())
+                || event.rules.as_ref().is_some_and(|it| it.is_restricted() || it.has_subject())
                 || features.members.is_some_and(|rules| rules.terms.writes == Circle::Members),
             created_at_lower_limit: event.past_secs_max,
             created_at_upper_limit: event.future_secs_max,

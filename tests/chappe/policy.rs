@@ -89,6 +89,29 @@ fn kinds_tags_and_words_are_refused() {
 }
 
 #[test]
+fn a_relay_about_something_takes_what_has_its_tags_and_words() {
+    let relay = Relay::start_with(&[
+        "policy.allowed_tags=t=chess,t=go",
+        "policy.allowed_words=opening,endgame",
+        "policy.open_kinds=0,10002",
+    ]);
+    let mut client = relay.connect();
+    let rows: [(u16, &str, &[&[&str]], bool); 6] = [
+        (1, "an Opening", &[&["t", "chess"]], true),
+        (1, "the endgame", &[&["t", "news"], &["t", "go"]], true),
+        (1, "an opening", &[&["t", "news"]], false),
+        (1, "weather", &[&["t", "chess"]], false),
+        (0, "{}", &[], true),
+        (5, "", &[&["k", "1"]], true),
+    ];
+    for (kind, content, tags, expected) in rows {
+        let verdict = client.publish(&key(1).event(kind, content, tags, now()));
+        assert_eq!(verdict.accepted, expected, "{kind} {content} {tags:?}: {verdict:?}");
+        assert!(expected || verdict.has_prefix("blocked"), "{verdict:?}");
+    }
+}
+
+#[test]
 fn size_age_and_work_are_asked_by_kind() {
     let relay = Relay::start_with(&[
         "policy.max_bytes_by_kind=1=1k",

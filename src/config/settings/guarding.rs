@@ -90,6 +90,10 @@ section! {
         #[key(unit = "", range = RATE, reload = Yes)]
         reconciliations: RateLimit = RateLimit::Off;
 
+        /// Bytes of messages. What comes faster is not refused: the client is not read meanwhile.
+        #[key(unit = "", range = RATE, reload = Yes)]
+        bytes: RateLimit = RateLimit::Off;
+
         /// What answers cost, in steps of about 10 nanoseconds: 100M is a second of one CPU core.
         /// Whoever has caused more gets questions refused until that is made up for.
         #[key(unit = "", range = RATE, reload = Yes)]
@@ -138,6 +142,11 @@ section! {
         /// programs on this machine; clients that a trusted proxy speaks for are not.
         #[key(unit = "", range = ADDRESS_RANGES, reload = Yes)]
         exempt: Vec<String> = vec!["127.0.0.0/8".to_owned(), "::1".to_owned()];
+
+        /// Addresses, or ranges of them, that are let in, and no others but those of exempt. Empty:
+        /// all.
+        #[key(unit = "", range = ADDRESS_RANGES, reload = Yes, example = "[\"192.0.2.0/24\"]")]
+        allowed: Vec<String> = Vec::new();
 
         /// Addresses, or ranges of them, that are not let in.
         #[key(unit = "", range = ADDRESS_RANGES, reload = Yes, example = "[\"192.0.2.0/24\"]")]

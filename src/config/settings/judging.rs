@@ -83,11 +83,22 @@ section! {
         #[key(unit = "keys", range = Range::Integers(1, 10_000_000), reload = Yes)]
         nip05_max_keys: u64 = 100_000;
 
-        /// Kinds that are taken from anybody all the same, where not everybody may publish. Those
+        /// Kinds that are taken from anybody all the same, where not everybody may publish, and
+        /// whatever they are about. Those
         /// of the default say where to find somebody (NIP-65, NIP-17).
         #[key(unit = "", range = KIND_RANGES, reload = Yes)]
         open_kinds: Vec<String> =
             ["0", "10002", "10050"].into_iter().map(str::to_owned).collect();
+
+        /// Tags of which an event needs one: a name and a value, t=chess, or a name alone. Kinds of
+        /// open_kinds and requests to delete do not. Empty: it needs none.
+        #[key(unit = "", range = TAGS, reload = Yes, example = "[\"t=chess\"]")]
+        allowed_tags: Vec<String> = Vec::new();
+
+        /// Words of which a content needs one, in upper or lower case; the same kinds do not.
+        /// Empty: it needs none.
+        #[key(unit = "", range = WORDS, reload = Yes, example = "[\"chess\"]")]
+        allowed_words: Vec<String> = Vec::new();
 
         /// Tags that no event may have: a name and a value, t=spam, or a name alone.
         #[key(unit = "", range = TAGS, reload = Yes, example = "[\"t=spam\"]")]

@@ -125,6 +125,17 @@ fn by_rules(rules: &WriteRules) -> Vec<String> {
     if !ages.is_empty() {
         said.push(format!("Some events have to be recent. {}.", sentence(&ages)));
     }
+    if rules.has_subject() {
+        let tags = rules.allowed_tags.iter().map(|(name, value)| match value {
+            Some(value) => format!("{name}={value}"),
+            None => name.clone(),
+        });
+        let tags: Vec<String> = tags.collect();
+        said.push(match tags.is_empty() {
+            true => "Events need one of certain words.".to_owned(),
+            false => format!("Events need one of these tags: {}.", tags.join(", ")),
+        });
+    }
     if rules.refused_words.is_some() || !rules.refused_tags.is_empty() {
         said.push("Some words and tags are not taken.".to_owned());
     }

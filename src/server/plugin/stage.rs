@@ -387,7 +387,11 @@ impl Stage {
             Slot::Down { .. } => false,
         };
         let idle = self.slots.iter().filter(is_idle).count();
-        if idle == 0 || idle > self.slots.len() / SLOTS_PER_FREE {
+        let free = match self.slots.len() {
+            ..SLOTS_WITH_FREE_MIN => 0,
+            count => (count / SLOTS_PER_FREE).max(1),
+        };
+        if idle == 0 || idle > free {
             return self.waiting.pop().map(|(party, asked)| (party, asked, Choice::Any));
         }
         let in_hand = &self.in_hand;
@@ -567,8 +571,9 @@ fn stamp_of(command: &str) -> Option<Stamp> {
 /// After how long without an answer to its oldest question a process gets more, and how many.
 const SILENCE: Duration = Duration::from_millis(400);
 const SILENT_SIZE: usize = 16;
-/// Of so many processes one is left free for who asks little.
+/// Of so many processes one is left free for who asks little; of fewer, but so many, one too.
 const SLOTS_PER_FREE: usize = 8;
+const SLOTS_WITH_FREE_MIN: usize = 4;
 /// Questions that wait in turns; beyond them the order is that of their arrival.
 const WAITING_MAX: usize = 16_384;
 /// Questions taken at once.
