@@ -213,3 +213,51 @@ const READ_BY_ALL: u32 = 0o004;
 /// Certificates of three months are renewed a month before their end.
 const SHORT_SECS: u64 = 14 * 86_400;
 const REMINDER_SECS: u64 = 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400;
+
+    fn certificate() -> Certificate {
+        let chain = include_bytes!("../../tests/chappe/fixtures/tls/localhost.pem");
+        let key = include_bytes!("../../tests/chappe/fixtures/tls/localhost.key.pem");
+        Certificate::from_pem(chain, key).expect("they are a pair")
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_remarked_on_in_its_last_days_and_after_it() {
+        let certificate = certificate();
+        let (begin, end) = (certificate.begins_at(), certificate.ends_at());
+        let said = |now| of_time(&certificate, now).map(|it| (it.is_severe, it.to_string()));
+        for quiet in [begin, end - 14 * DAY] {
+            assert_eq!(said(quiet), None);
+        }
+        let rows = [
+            (begin - 1, true, "is not valid before less than an hour from now"),
+            (end - 14 * DAY + 1, false, "expires in 13 days; is it being renewed?"),
+            (end - DAY, false, "expires in a day"),
+            (end - 7_200, false, "expires in 2 hours"),
+            (end - 1, false, "expires in less than an hour"),
+            (end, true, "has expired less than an hour ago; clients refuse it"),
+            (end + 3 * DAY, true, "has expired 3 days ago"),
+        ];
+        for (now, is_severe, expected) in rows {
+            let (found, text) = said(now).expect(expected);
+            assert!(text.contains(expected) && found == is_severe, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_relay_without_a_certificate_gets_none_by_a_renewal() {
+        let mut custody = Custody::begin(&Settings::default(), None, 0);
+        custody.remind(u64::MAX);
+        assert!(custody.renewed(&Settings::default(), 0).is_none());
+        // What is in the settings no more stays until the restart that this needs.
+        let certificate = Arc::new(certificate());
+        let now = certificate.begins_at();
+        let mut custody = Custody::begin(&Settings::default(), Some(certificate), now);
+        assert!(custody.renewed(&Settings::default(), now).is_some());
+    }
+}

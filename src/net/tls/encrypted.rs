@@ -119,8 +119,11 @@ impl Encrypted {
             return Poll::Ready(Ok(()));
         }
         let received = &mut scratch[..end];
+        // What a client says before anybody knows it fits one record.
+        let kept_max =
+            if self.session.is_handshaking() { RECORD_BYTES_MAX } else { KEPT_BYTES_MAX };
         let used = match self.decrypt(received, buffer) {
-            Ok(used) if end - used <= KEPT_BYTES_MAX => used,
+            Ok(used) if end - used <= kept_max => used,
             Ok(_) => return Poll::Ready(Err(self.fail(TOO_LONG))),
             Err(error) => return Poll::Ready(Err(self.fail(error))),
         };

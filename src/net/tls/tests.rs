@@ -152,6 +152,24 @@ fn a_handshake_has_its_time_whether_it_was_begun_or_not() {
 }
 
 #[test]
+fn a_client_that_says_more_than_a_record_before_its_handshake_is_hung_up_on() {
+    let header_deadline = Duration::from_secs(3_600);
+    let relay = relay(NetOptions { header_deadline, ..options() });
+    let mut client = Client::connect(relay.address);
+    let record = |start: &[u8]| {
+        let mut record = [&b"\x16\x03\x01\x40\x00"[..], start].concat();
+        record.resize(5 + 16_384, b'x');
+        record
+    };
+    // A message of 64 kilobytes, in records that are whole.
+    client.send([record(b"\x01\x00\xff\xfc"), record(b"")].concat());
+    let mut rest = Vec::new();
+    let ended = client.stream.read_to_end(&mut rest);
+    let waited = |error: std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+    assert!(!ended.is_err_and(waited), "it was read on");
+}
+
+#[test]
 fn a_slow_reader_is_dropped_at_the_maximum_over_tls_too() {
     let outbound = OutboundLimits { bytes_high: 8 << 20, bytes_low: 0, bytes_max: 8 << 20 };
     let relay = relay(NetOptions { outbound, ..options() });
