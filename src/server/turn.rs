@@ -111,10 +111,11 @@ pub(super) const LOOKUP_STEPS: u64 = 200;
 pub(super) const VERIFY_STEPS: u64 = 3_000;
 /// What it costs to render an event and to write it, beside its bytes.
 pub(super) const SENT_STEPS: u64 = 100;
-/// What a connection takes in one turn: a fifth of a millisecond.
-const TURN_STEPS: u64 = 20_000;
-/// What a connection has taken is noted in pieces of this size.
-const NOTED_STEPS: u64 = 2_000;
+/// What a connection takes in one turn: about as long as everybody else may wait for it.
+const TURN_STEPS: u64 = 40_000;
+/// What a connection has taken is noted in pieces of this size: looking its party up for each
+/// message would cost as much as all else about turns.
+const NOTED_STEPS: u64 = 10_000;
 /// How much a connection begins with that it has taken. It is more than a turn: where somebody
 /// waits, those who have just come wait too.
 const BEGINNING_STEPS: u64 = 2 * TURN_STEPS;
