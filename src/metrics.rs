@@ -235,6 +235,8 @@ pub struct CaretakerMetrics {
     pub check_faults: Level,
     /// Checks that could not be made.
     pub checks_failed_total: Counter,
+    /// When room was last given back to the disk, in seconds since 1970; zero if it was not.
+    pub compact_at: Level,
 }
 
 #[cfg(test)]

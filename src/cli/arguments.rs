@@ -38,8 +38,8 @@ pub fn command() -> clap::Command {
 /// Without a command the relay is served: on ws://127.0.0.1:7777, with its events in ./data. No
 /// configuration is needed; `relay config example` prints all there is.
 ///
-/// Commands work while the relay is being served from the same store, but for those that say that
-/// they need it alone: compact, check --repair, restore and upgrade.
+/// Commands work while the relay is being served from the same store, but for `upgrade`, which brings
+/// a store to the format that can be served, and `restore`, which makes a new one.
 #[derive(Debug, Parser)]
 #[command(name = "relay", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 struct Arguments {

@@ -12,8 +12,8 @@ use crate::store;
 
 /// Copy the store into a folder, also while the relay serves
 ///
-/// The first time everything is copied, then only what came since; after `relay compact`
-/// everything again. The copy is what was stored at one moment, and nobody waits for it. The
+/// The first time everything is copied, then only what came since; after `relay compact` with the
+/// relay stopped everything again. The copy is what was stored at one moment, and nobody waits for it. The
 /// folder holds the events and no indexes: `relay restore` makes a store of it. Backups of several
 /// stores need a folder each. Can be scheduled instead: backup.folder and backup.every.
 #[derive(Debug, Args)]

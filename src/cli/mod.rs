@@ -45,6 +45,7 @@ mod serve;
 mod stream;
 mod sync;
 mod upgrade;
+mod upkeep;
 
 pub use arguments::{command, run};
 pub use serve::options as server_settings;

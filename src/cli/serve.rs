@@ -268,6 +268,8 @@ fn maintenance(settings: &Settings) -> Maintenance {
     Maintenance {
         backup: keys.backup_folder.clone().zip(period(keys.backup_period_secs)),
         check: period(keys.check_period_secs),
+        check_mends: keys.check_repairs,
+        compact: period(keys.compact_period_secs),
         compact_hint_percent: keys.compact_hint_percent,
     }
 }

@@ -8,7 +8,7 @@ use crate::mailbox::{Refused, Sender, mailbox};
 use crate::metrics::WriterMetrics;
 use crate::nostr::{EventId, Prefix, Reject};
 use crate::seq::Seq;
-use crate::store::{FactChange, Outcome};
+use crate::store::{Chore, FactChange, Outcome};
 
 /// Where the answer to a submission goes; the writer only passes it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub(super) enum Message {
     Bury(Burial),
     /// Takes whether they were changed.
     Facts(Vec<FactChange>, Sender<Result<(), Reject>>),
+    Tend(Chore),
     Foreign,
     Beat(Sender<u32>, u32),
     Stop,
@@ -82,6 +83,7 @@ impl std::fmt::Debug for Message {
             Message::Submit(_) => "Submit",
             Message::Bury(_) => "Bury",
             Message::Facts(..) => "Facts",
+            Message::Tend(_) => "Tend",
             Message::Foreign => "Foreign",
             Message::Beat(..) => "Beat",
             Message::Stop => "Stop",
@@ -150,6 +152,11 @@ impl WriterHandle {
         let sent = self.mailbox.send(Message::Facts(changes, done));
         sent.map_err(|_| stopped())?;
         changed.recv().unwrap_or_else(|| Err(stopped()))
+    }
+
+    /// Has a step of maintenance done between two batches; returns whether there is a writer.
+    pub fn tend(&self, chore: Chore) -> bool {
+        self.mailbox.send(Message::Tend(chore)).is_ok()
     }
 
     /// Asks the writer to finish what is queued and stop.

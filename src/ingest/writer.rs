@@ -212,6 +212,7 @@ impl State {
     fn attend(&mut self, message: Message) {
         match message {
             Message::Bury(burial) => self.bury(&burial),
+            Message::Tend(chore) => chore(&mut self.writer),
             Message::Facts(changes, done) => {
                 let changed = self.writer.change_facts(&changes);
                 let changed = changed.map_err(|error| {
@@ -417,7 +418,9 @@ fn fill(
                 bytes += submission.event.event().memory_bytes();
                 batch.push(submission);
             }
-            other @ (Message::Bury(_) | Message::Facts(..)) => others.push(other),
+            other @ (Message::Bury(_) | Message::Facts(..) | Message::Tend(_)) => {
+                others.push(other);
+            }
             Message::Foreign => {}
             // Who asked may have stopped waiting.
             Message::Beat(asker, number) => drop(asker.try_send(number)),

@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, yield_now};
 
-use super::caretaker::Wishes;
 use super::connection::{Connection, ConnectionKey, Connections, Talk};
 use super::gate::Gate;
 use super::guard::{self, Door, Resting};
@@ -33,6 +32,7 @@ use super::render::{Page, SliceSize};
 use super::routes::RelaySite;
 use super::settings::{Compression, LiveSettings};
 use super::warden::Sweeps;
+use super::wishes::Wishes;
 use crate::address::{Aliases, ClientName};
 use crate::clock::Clock;
 use crate::fanout::{Consumer, SubscriptionIndex};

@@ -64,6 +64,7 @@ mod registrar;
 mod report;
 mod trust;
 mod warden;
+mod wishes;
 mod work;
 
 #[cfg(test)]

@@ -328,6 +328,8 @@ impl Report {
             .value(care.check_faults.value());
         page.counter("chappe_checks_failed_total", "Checks by the clock that could not be made.")
             .value(care.checks_failed_total.total());
+        let help = "When the store was last compacted while it served, in seconds since 1970.";
+        page.gauge("chappe_compact_timestamp_seconds", help).value(care.compact_at.value());
     }
 
     /// Tells whether all threads answer.

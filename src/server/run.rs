@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::caretaker::Wishes;
 use super::core::{AllMetrics, Inboxes, Relay};
 use super::gate::{Doorway, Gate};
 use super::herald::{self, HeraldHandle};
@@ -29,6 +28,7 @@ use super::signals::{Sign, Signals, Steward};
 use super::start::{self, Consumers, Starter};
 use super::threads::{Leashed, Spawner, Thread};
 use super::warden::Sweeps;
+use super::wishes::Wishes;
 use crate::address::Aliases;
 use crate::clock::Clock;
 use crate::fanout::{self, RingLimits};

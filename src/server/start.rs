@@ -201,7 +201,7 @@ impl Starter {
     /// Starts the caretaker of the store.
     pub(super) fn caretaker(&self) -> Result<Leashed, ServerError> {
         let (leash, stop) = mailbox::mailbox(1);
-        let caretaker = Caretaker::new(Arc::clone(&self.relay));
+        let caretaker = Caretaker::new(Arc::clone(&self.relay), self.writer.clone());
         self.spawner.spawn_leashed("caretaker", leash, move || caretaker.run(&stop))
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::caretaker::{Maintenance, Wishes};
+use super::caretaker::Maintenance;
 use super::connection::Talk;
 use super::core::{Core, CoreParts, Inboxes, Message, More, Relay};
 use super::in_force::InForce;
@@ -23,6 +23,7 @@ use super::settings::{
     About, Compression, LiveSettings, ManagementSettings, MembershipSettings, PageSettings, Proxies,
 };
 use super::warden::{Retention, Sweeps};
+use super::wishes::Wishes;
 use super::work::{Tools, Worker};
 use crate::address::{Aliases, ClientNaming};
 use crate::clock::Clock;

@@ -100,7 +100,8 @@ pub(super) fn read(
 /// A cell: which part, how many events (5 bytes), their sum.
 const CELL_BYTES: usize = 1 + 5 + 32;
 
-fn write(store: &Store, txn: &mut RwTxn<'_>, node: Node, cells: &Cells) -> Result<(), StoreError> {
+/// Returns the row of these cells.
+fn packed(cells: &Cells) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(PARTS * CELL_BYTES);
     for (part, cell) in (0..).zip(cells) {
         if *cell != Sum::ZERO {
@@ -110,6 +111,11 @@ fn write(store: &Store, txn: &mut RwTxn<'_>, node: Node, cells: &Cells) -> Resul
             bytes.extend_from_slice(&cell.bytes());
         }
     }
+    bytes
+}
+
+fn write(store: &Store, txn: &mut RwTxn<'_>, node: Node, cells: &Cells) -> Result<(), StoreError> {
+    let bytes = packed(cells);
     let table = &store.tables().fingerprints;
     if bytes.is_empty() {
         table.delete(txn, &node.key()).map_err(StoreError::of_write)?;
@@ -186,7 +192,7 @@ impl Update<'_> {
         let is_all_new = (sum(added) - sum(removed)).count() == count;
         let items =
             if is_all_new { items_of(added, removed) } else { self.merged_in(txn, node.span())? };
-        self.build_of(txn, node, &items)
+        each_built(node, &items, &mut |node, cells| write(self.store, txn, node, cells))
     }
 
     /// Returns times and ids of what is merged in a stretch of time, the dead included.
@@ -207,27 +213,6 @@ impl Update<'_> {
         items.sort_unstable_by_key(|(time, _)| *time);
         Ok(items)
     }
-
-    fn build_of(
-        &self,
-        txn: &mut RwTxn<'_>,
-        node: Node,
-        items: &[(u64, Sum)],
-    ) -> Result<(), StoreError> {
-        let mut cells = [Sum::ZERO; PARTS];
-        let mut rest = items;
-        for (part, cell) in cells.iter_mut().enumerate() {
-            let part = node.part(part);
-            let count = rest.partition_point(|(time, _)| *time <= part.span().last);
-            let (of_part, later) = rest.split_at(count);
-            rest = later;
-            *cell = of_part.iter().fold(Sum::ZERO, |sum, (_, id)| sum + *id);
-            if cell.count() >= SPLIT && !part.is_second() {
-                self.build_of(txn, part, of_part)?;
-            }
-        }
-        write(self.store, txn, node, &cells)
-    }
 }
 
 /// Returns times and ids of what was added and not removed again.
@@ -241,6 +226,59 @@ fn items_of(added: &[Stretch<'_>], removed: &[Stretch<'_>]) -> Vec<(u64, Sum)> {
         .collect();
     items.sort_unstable_by_key(|(time, _)| *time);
     items
+}
+
+/// A row of the table, or that there is none of this key.
+pub(super) type Row = (Vec<u8>, Option<Vec<u8>>);
+
+/// Returns the rows that are not what they were if they were built of these items, in order of time:
+/// all that are merged and in sums.
+pub(super) fn unlike(
+    store: &Store,
+    txn: &RoTxn<'_>,
+    items: Vec<(u64, Sum)>,
+) -> Result<Vec<Row>, StoreError> {
+    let table = store.tables().fingerprints;
+    let (mut unlike, mut seen) = (Vec::new(), HashSet::new());
+    // Without an event the root may be there or not.
+    if !items.is_empty() {
+        each_built(Node::ROOT, &items, &mut |node, cells| {
+            let (key, value) = (node.key().to_vec(), packed(cells));
+            if table.get(txn, &key)? != Some(&value) {
+                unlike.push((key.clone(), Some(value)));
+            }
+            seen.insert(key);
+            Ok(())
+        })?;
+    }
+    for row in table.iter(txn)? {
+        let (key, _) = row?;
+        if !seen.contains(key) {
+            unlike.push((key.to_vec(), None));
+        }
+    }
+    Ok(unlike)
+}
+
+/// Gives the node of these items and the nodes below it that have rows.
+fn each_built(
+    node: Node,
+    items: &[(u64, Sum)],
+    emit: &mut dyn FnMut(Node, &Cells) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut cells = [Sum::ZERO; PARTS];
+    let mut rest = items;
+    for (part, cell) in cells.iter_mut().enumerate() {
+        let part = node.part(part);
+        let count = rest.partition_point(|(time, _)| *time <= part.span().last);
+        let (of_part, later) = rest.split_at(count);
+        rest = later;
+        *cell = of_part.iter().fold(Sum::ZERO, |sum, (_, id)| sum + *id);
+        if cell.count() >= SPLIT && !part.is_second() {
+            each_built(part, of_part, emit)?;
+        }
+    }
+    emit(node, &cells)
 }
 
 fn narrowed<'r>(stretches: &[Stretch<'r>], span: Span) -> Vec<Stretch<'r>> {

@@ -122,6 +122,16 @@ impl<'s> Change<'s> {
         self.frame.append(seq, record);
     }
 
+    /// Says once more that an event is dead, where the frame that said so is to go.
+    pub(super) fn bury_again(&mut self, seq: Seq) {
+        self.frame.bury(seq);
+    }
+
+    /// Has the layers published, though nothing was written.
+    pub(super) fn keep_layers(&mut self) {
+        self.has_layers = true;
+    }
+
     /// Begins a new era; returns what those hold who may still read what the old one showed.
     pub(super) fn end_era(&mut self) -> Weak<()> {
         self.has_layers = true;

@@ -30,6 +30,16 @@ struct Waiting {
     cleared: Vec<Cleared>,
 }
 
+/// Whose end is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaits {
+    Nothing,
+    /// That of older snapshots of this process.
+    Readers,
+    /// That of other processes that have the store open.
+    Processes,
+}
+
 /// Frames of the log that are not needed any more.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cleared {
@@ -37,6 +47,8 @@ pub(super) struct Cleared {
     pub(super) at: u64,
     /// What takes their place.
     pub(super) gap: Gap,
+    /// How many words of the dead they have in the segment in which they end.
+    pub(super) dead_at_end: u64,
 }
 
 impl Erasing {
@@ -69,6 +81,15 @@ impl Erasing {
         self.waiting.iter().any(|waiting| !waiting.cleared.is_empty())
     }
 
+    /// Returns what it takes for the next thing to be erased, beside a step.
+    pub(super) fn awaits(&self, store: &Store) -> Awaits {
+        match self.waiting.front() {
+            Some(first) if first.era.strong_count() > 0 => Awaits::Readers,
+            Some(_) if store.alone().is_none() => Awaits::Processes,
+            _ => Awaits::Nothing,
+        }
+    }
+
     /// Returns whether there is something to erase that nobody reads.
     pub(super) fn is_due(&self) -> bool {
         self.waiting.front().is_some_and(|first| first.era.strong_count() == 0)
@@ -85,15 +106,15 @@ impl Erasing {
         let most = first.gone.len().saturating_sub(GONE_PER_STEP);
         let (later, gone): (Vec<Seq>, Vec<Seq>) =
             first.gone.split_off(most).into_iter().partition(is_behind);
-        let cleared = if most == 0 { std::mem::take(&mut first.cleared) } else { Vec::new() };
-        let is_over = most == 0;
+        let most_cleared = if most == 0 { CLEARED_PER_STEP } else { 0 };
+        let most_cleared = most_cleared.min(first.cleared.len());
+        let cleared: Vec<Cleared> = first.cleared.drain(..most_cleared).collect();
+        let is_over = most == 0 && first.cleared.is_empty();
         for seq in &gone {
             store.log().erase(*seq)?;
             change.layers.gone.remove(&seq.0);
         }
-        for cleared in &cleared {
-            store.log().clear(cleared.at, cleared.gap)?;
-        }
+        store.log().clear(cleared.iter().map(|cleared| (cleared.at, cleared.gap)))?;
         // Without its row an event is living if it has a place.
         store.log().places().sync()?;
         let tables = store.tables();
@@ -114,3 +135,5 @@ impl Erasing {
 
 /// Events erased in one step; each is a few calls to the system.
 const GONE_PER_STEP: usize = if cfg!(test) { 5 } else { 1_024 };
+/// Parts of the log given back in one step, of a megabyte or more each.
+const CLEARED_PER_STEP: usize = 2;

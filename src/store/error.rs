@@ -58,6 +58,9 @@ pub enum StoreError {
         /// What is wrong with it.
         fault: String,
     },
+    /// It was asked to end before it was done.
+    #[error("finish: it was stopped")]
+    Stopped,
     /// Another process uses the store and the operation needs it alone.
     #[error("lock {path}: another process is using the store")]
     Busy {
@@ -73,8 +76,8 @@ impl StoreError {
             StoreError::Format { expected, found, .. } if found > expected => {
                 Some("the store was written by a newer relay; use that version".to_owned())
             }
-            StoreError::Format { .. } => {
-                Some("back up the folder, then run `relay upgrade`".to_owned())
+            StoreError::Format { path, .. } => {
+                Some(format!("copy the folder, then run `relay upgrade --data {}`", path.display()))
             }
             StoreError::Foreign { .. } => Some("choose an empty folder with --data".to_owned()),
             StoreError::Damaged { .. } => Some(
@@ -103,7 +106,7 @@ impl StoreError {
                 "name a folder that `relay backup` has written, or back up into an empty one"
                     .to_owned(),
             ),
-            StoreError::Lmdb(_) | StoreError::Io { .. } => None,
+            StoreError::Lmdb(_) | StoreError::Io { .. } | StoreError::Stopped => None,
         }
     }
 

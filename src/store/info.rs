@@ -133,6 +133,9 @@ fn size_of(
     let allocated = (environment.last_page_number as u64 + 1) * page;
     let (log, places) = log_sizes(snapshot);
     let files = store.log().file().disk_bytes()? + store.log().places().len();
+    // What lies behind the end; holes before it are neither in use nor free.
+    let ahead =
+        (store.log().file().len() + store.log().places().len()).saturating_sub(log + places);
     Ok(StoreSize {
         events: snapshot.totals().fold(0, |sum, (_, count)| sum.saturating_add(count)),
         last_seq: snapshot.seq().0,
@@ -140,7 +143,7 @@ fn size_of(
         dead: (snapshot.layers().dead.len() + snapshot.layers().gone.len()) as u64,
         file_bytes: store.env().real_disk_size()? + files,
         used_bytes: tables + snapshot.layers().record_bytes,
-        free_bytes: (allocated + files).saturating_sub(tables + log + places),
+        free_bytes: allocated.saturating_sub(tables) + ahead,
         dead_bytes: dead_bytes(store, snapshot.txn())?,
         map_bytes: environment.map_size as u64 + store.log().room(),
     })

@@ -138,8 +138,9 @@ impl Log {
         }
     }
 
+    /// Returns the bytes of a record that begins at a word, if it is this one's.
     #[inline]
-    fn record_at(&self, place: u64, seq: Seq) -> Option<&[u8]> {
+    pub(super) fn record_at(&self, place: u64, seq: Seq) -> Option<&[u8]> {
         let at = place.checked_mul(WORD_BYTES as u64)?;
         let prefix = Prefix::read(self.file.word(at)?.to_le_bytes());
         let len = (prefix.words.checked_sub(1)? * WORD_BYTES) as u64;
@@ -241,6 +242,11 @@ impl Log {
         self.file.word(at * WORD_BYTES as u64).map(|word| Prefix::read(word.to_le_bytes()))
     }
 
+    /// Returns the seq at a word, where one stands.
+    pub(super) fn seq_at(&self, at: u64) -> Option<Seq> {
+        self.file.word(at * WORD_BYTES as u64).map(Seq).filter(|seq| *seq <= Seq::MAX)
+    }
+
     /// Overwrites a record and forgets its place.
     ///
     /// # Errors
@@ -255,16 +261,29 @@ impl Log {
         self.places.clear(seq)
     }
 
-    /// Puts a gap where frames were, and gives their part of the file back to the disk.
+    /// Puts gaps where frames were, from these words on, and gives their parts of the file back to
+    /// the disk.
     ///
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub(super) fn clear(&self, at: u64, gap: Gap) -> Result<(), StoreError> {
-        let begin = at * WORD_BYTES as u64;
-        self.file.write(begin, &gap.bytes())?;
-        // The gap first: without it nothing behind it could be read from the log alone.
+    pub(super) fn clear(
+        &self,
+        gaps: impl ExactSizeIterator<Item = (u64, Gap)> + Clone,
+    ) -> Result<(), StoreError> {
+        if gaps.len() == 0 {
+            return Ok(());
+        }
+        for (at, gap) in gaps.clone() {
+            self.file.write(at * WORD_BYTES as u64, &gap.bytes())?;
+        }
+        // The gaps first: without them nothing behind could be read from the log alone.
         self.sync()?;
+        gaps.into_iter().try_for_each(|(at, gap)| self.punch(at, gap))
+    }
+
+    fn punch(&self, at: u64, gap: Gap) -> Result<(), StoreError> {
+        let begin = at * WORD_BYTES as u64;
         let (mut from, to) = (begin + HEADER_BYTES as u64, (at + gap.words) * WORD_BYTES as u64);
         if sys::punch_hole(self.file.file(), from, to - from).is_ok() {
             return Ok(());

@@ -44,7 +44,8 @@ pub(super) struct Merge {
 
 impl Merge {
     /// Freezes the overlay if it has at least `entries_min` entries; returns the merge that is then
-    /// to be done. A minimum of 1 also asks for the removal of dead events.
+    /// to be done. A minimum of 1 also asks for the removal of dead events, and for the mark to follow
+    /// what was moved.
     pub(super) fn start(store: &Store, entries_min: u64) -> Result<Option<Merge>, StoreError> {
         let _writing = store.writing();
         let txn = store.env().read_txn()?;
@@ -54,7 +55,10 @@ impl Merge {
         }
         let current = store.layers();
         let has_dead = !current.dead.is_empty() && entries_min == 1;
-        if current.young.entries() < entries_min && !has_dead {
+        // Opening the store reads everything behind the mark, what was moved there, too.
+        let has_moved =
+            entries_min == 1 && current.tail.at > read_tail(store.tables(), &txn)?.at + WORDS_MOVED;
+        if current.young.entries() < entries_min && !has_dead && !has_moved {
             return Ok(None);
         }
         if entries_min > 1 && current.young.entries() < enough(store, &txn)? {
@@ -88,6 +92,11 @@ impl Merge {
         drop(txn);
         store.publish(layers);
         Ok(Some(merge))
+    }
+
+    /// Begins again with the first index: what is in place already stays.
+    pub(super) fn begin_again(&mut self) {
+        (self.index, self.from) = (0, Entry::MIN);
     }
 
     /// Does the next step.
@@ -217,6 +226,9 @@ const ENTRIES_PER_BLOCK: u64 = 20;
 /// This many entries are always enough: about a hundred megabytes.
 const ENTRIES_ENOUGH: u64 = 3_000_000;
 
+/// As much behind the merge mark is worth moving it: 16 megabytes.
+const WORDS_MOVED: u64 = if cfg!(test) { 1 << 10 } else { 2 << 20 };
+
 /// The part of an index's entries that is woven in next.
 struct Window<'m> {
     adds: &'m [Entry],
@@ -235,15 +247,15 @@ const BLOCKS_PER_STEP: usize = if cfg!(test) { 3 } else { 256 };
 const ADDS_PER_WINDOW: usize = 32_768;
 
 /// Weaves sorted entries into the blocks of one table.
-struct Weave {
-    table: Table,
-    width: usize,
-    bytes: usize,
+pub(super) struct Weave {
+    pub(super) table: Table,
+    pub(super) width: usize,
+    pub(super) bytes: usize,
 }
 
 impl Weave {
     /// Weaves until done or until no block is left; then returns where to go on.
-    fn run(
+    pub(super) fn run(
         &mut self,
         txn: &mut RwTxn<'_>,
         mut adds: &[Entry],

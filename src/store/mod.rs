@@ -17,7 +17,7 @@
 //! Reading order: `key`, `block`, `sums`, `overlay`; the files: `frame`, `mapped`, `places`, `log`,
 //! `extend`, `lock`, `rooms`, `env`, `recover`; reading: `record`, `snapshot`, `scan`, `cells`, `time_tree`; writing:
 //! `rules`, `vanish`, `fresh`, `prepared`, `guard`, `change`, `write`, `facts`, `merge`, `erase`,
-//! `sweep`; the whole: `check`, `compact`, `info`; from the log alone: `frames`, `replay`, `repair`,
+//! `sweep`, `reclaim`; the whole: `check`, `mend`, `compact`, `info`; from the log alone: `frames`, `replay`, `repair`,
 //! `backup`, `upgrade`.
 
 mod key;
@@ -61,6 +61,8 @@ mod check;
 mod compact;
 mod frames;
 mod info;
+mod mend;
+mod reclaim;
 mod repair;
 mod replay;
 mod upgrade;
@@ -78,7 +80,9 @@ pub(crate) use self::guard::{Guard, Pass, Sequel};
 pub use self::info::{Living, StoreInfo, StoreSize, TableInfo, info, living, size};
 pub(crate) use self::key::Range;
 pub use self::key::{Index, Salt};
+pub use self::mend::{MendReport, mend};
 pub use self::prepared::{Prepared, Preparer};
+pub use self::reclaim::{Chore, ReclaimReport, Stage, Tend, Watch, reclaim};
 pub use self::repair::{RepairReport, repair};
 pub use self::rules::Outcome;
 pub(crate) use self::scan::{Found, Scan};

@@ -1,7 +1,8 @@
 //! Sweeping: where most of a stretch of the log is dead, its living records move to the end of the
 //! log, and the stretch is given back to the disk.
 //!
-//! A record keeps its seq, so nothing but its place changes. Moved records are on the disk before
+//! A record keeps its seq, so nothing but its place changes. What the frames there buried is said
+//! again at the end: a backup may hold those records. Moved records are on the disk before
 //! their places change, and these before the stretch is cleared. The table of segments, a megabyte
 //! each, knows how much of each is dead and where its first frame begins; a stretch is made of whole
 //! frames.
@@ -28,6 +29,30 @@ pub(super) struct Sweep {
     records: Vec<(Seq, u64)>,
     /// What lies there and is about to be erased.
     gone: Vec<Seq>,
+    /// What was buried there.
+    buried: Vec<Seq>,
+}
+
+/// How much of a segment must be dead for it to be swept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// So much that it pays by itself: half of it.
+    Half,
+    /// So much that moving the rest is not quite in vain.
+    Any,
+}
+
+impl Share {
+    fn percent(self) -> u64 {
+        match self {
+            Share::Half => 50,
+            Share::Any => 5,
+        }
+    }
+
+    fn is_reached(self, dead: u64, words: u64) -> bool {
+        dead * 100 >= words * self.percent()
+    }
 }
 
 /// The row of a segment.
@@ -114,6 +139,11 @@ pub(super) fn forget_segments(
         let key = number.to_be_bytes();
         store.tables().segments.delete(txn, &key).map_err(StoreError::of_write)?;
     }
+    let segment = Segment::read(store, txn, number_of(end))?;
+    if cleared.dead_at_end > 0 && segment.dead > 0 {
+        let dead = segment.dead.saturating_sub(cleared.dead_at_end);
+        Segment { dead, ..segment }.write(store, txn, number_of(end))?;
+    }
     Ok(())
 }
 
@@ -126,9 +156,33 @@ pub(super) fn dead_bytes(store: &Store, txn: &RoTxn<'_>) -> Result<u64, StoreErr
     Ok(words * WORD_BYTES as u64)
 }
 
+/// Returns how many bytes of the log are those of the dead where their share is large enough.
+pub(super) fn dead_bytes_of(
+    store: &Store,
+    txn: &RoTxn<'_>,
+    share: Share,
+) -> Result<u64, StoreError> {
+    let mark = read_tail(store.tables(), txn)?.at;
+    let mut words = 0;
+    for row in store.tables().segments.iter(txn)? {
+        let (key, value) = row?;
+        let (segment, end) = (Segment::of(value)?, end_of(key));
+        if segment.first > 0 && end < mark && share.is_reached(segment.dead, SEGMENT_WORDS) {
+            words += segment.dead;
+        }
+    }
+    Ok(words * WORD_BYTES as u64)
+}
+
+/// Returns where the segment of a key ends.
+fn end_of(key: &[u8]) -> u64 {
+    let number = key.try_into().map_or(u32::MAX, u32::from_be_bytes);
+    (u64::from(number) + 1) * SEGMENT_WORDS
+}
+
 impl Sweep {
     /// Chooses what to sweep, if enough is dead anywhere.
-    pub(super) fn start(store: &Store) -> Result<Option<Sweep>, StoreError> {
+    pub(super) fn start(store: &Store, share: Share) -> Result<Option<Sweep>, StoreError> {
         let txn = store.env().read_txn()?;
         // What lies behind the mark is needed as it is, to open the store.
         let mark = read_tail(store.tables(), &txn)?.at;
@@ -136,10 +190,8 @@ impl Sweep {
         let (mut behind, mut words) = (0, 0);
         for row in store.tables().segments.iter(&txn)? {
             let (key, value) = row?;
-            let segment = Segment::of(value)?;
-            let number = key.try_into().map_or(u32::MAX, u32::from_be_bytes);
-            let end = (u64::from(number) + 1) * SEGMENT_WORDS;
-            let is_worth = segment.dead * 100 >= SEGMENT_WORDS * DEAD_PERCENT_MIN;
+            let (segment, end) = (Segment::of(value)?, end_of(key));
+            let is_worth = share.is_reached(segment.dead, SEGMENT_WORDS);
             if !is_worth || segment.first < behind.max(1) || end >= mark {
                 continue;
             }
@@ -150,7 +202,7 @@ impl Sweep {
             for number in number_of(stretch.at)..number_of(behind) {
                 dead += Segment::read(store, &txn, number)?.dead;
             }
-            if behind <= mark && dead * 100 >= stretch.gap.words * DEAD_PERCENT_MIN / 2 {
+            if behind <= mark && share.is_reached(dead, stretch.gap.words / 2) {
                 words += stretch.gap.words;
                 stretches.push(stretch);
             }
@@ -158,8 +210,8 @@ impl Sweep {
                 break;
             }
         }
-        let (records, gone) = (Vec::new(), Vec::new());
-        let sweep = Sweep { stretches, looked_at: 0, records, gone };
+        let (records, gone, buried) = (Vec::new(), Vec::new(), Vec::new());
+        let sweep = Sweep { stretches, looked_at: 0, records, gone, buried };
         Ok((!sweep.stretches.is_empty()).then_some(sweep))
     }
 
@@ -173,44 +225,59 @@ impl Sweep {
         if let Some(stretch) = self.stretches.get(self.looked_at) {
             let stretch = *stretch;
             self.looked_at += 1;
-            self.look(store, change, stretch);
+            let dead_at_end = self.look(store, change, stretch);
+            self.stretches[self.looked_at - 1] = Cleared { dead_at_end, ..stretch };
             return Ok(false);
         }
         if !self.records.is_empty() {
             self.move_some(change)?;
             return Ok(false);
         }
-        store.log().places().sync()?;
+        if !self.buried.is_empty() {
+            let most = self.buried.len().saturating_sub(BYTES_PER_STEP / WORD_BYTES);
+            self.buried.split_off(most).into_iter().for_each(|seq| change.bury_again(seq));
+            return Ok(false);
+        }
+        store.log().sync_all()?;
         let (gone, cleared) = (std::mem::take(&mut self.gone), std::mem::take(&mut self.stretches));
         erasing.push_cleared(change.end_era(), gone, cleared);
         Ok(true)
     }
 
-    /// Looks what lies in a stretch.
-    fn look(&mut self, store: &Store, change: &Change<'_>, stretch: Cleared) {
+    /// Looks what lies in a stretch; returns how many words of the dead in its last segment.
+    fn look(&mut self, store: &Store, change: &Change<'_>, stretch: Cleared) -> u64 {
         let log = store.log();
-        let mut at = stretch.at;
-        let end = stretch.at + stretch.gap.words;
+        let (mut at, end) = (stretch.at, stretch.at + stretch.gap.words);
+        let mut dead_at_end = 0;
         while at < end {
-            let Some((words, _, is_frame)) = log.head(at) else { return };
+            let Some((words, _, is_frame)) = log.head(at) else { break };
             let mut item = at + (HEADER_BYTES / WORD_BYTES) as u64;
             at += words;
             while is_frame && item < at {
                 let Some(prefix) = log.prefix(item) else { break };
-                if prefix.seq == Seq::ZERO || prefix.words == 0 {
+                if prefix.words == 0 {
                     break;
                 }
-                if log.places().of(prefix.seq) == Some(item) {
-                    if change.layers.gone.contains(&prefix.seq.0) {
-                        // It is erased where it lies, before the stretch is cleared.
-                        self.gone.push(prefix.seq);
-                    } else {
-                        self.records.push((prefix.seq, item));
-                    }
+                let next = item + prefix.words as u64;
+                if prefix.seq == Seq::ZERO {
+                    self.buried.extend((item + 1..next.min(at)).filter_map(|at| log.seq_at(at)));
+                    break;
                 }
-                item += prefix.words as u64;
+                let is_here = log.places().of(prefix.seq) == Some(item);
+                let is_gone = change.layers.gone.contains(&prefix.seq.0);
+                if is_here && !is_gone {
+                    self.records.push((prefix.seq, item));
+                } else if number_of(item) == number_of(end) {
+                    dead_at_end += prefix.words as u64;
+                }
+                if is_here && is_gone {
+                    // It is erased where it lies, before the stretch is cleared.
+                    self.gone.push(prefix.seq);
+                }
+                item = next;
             }
         }
+        dead_at_end
     }
 
     /// Moves some of the records.
@@ -218,8 +285,9 @@ impl Sweep {
         let mut bytes = 0;
         while bytes < BYTES_PER_STEP {
             let Some((seq, place)) = self.records.pop() else { break };
-            // It may have been erased since.
+            // It may have been erased since, or be about to be.
             if change.store.log().places().of(seq) == Some(place)
+                && !change.layers.gone.contains(&seq.0)
                 && let Some(record) = change.store.log().record(seq)?
             {
                 bytes += record.len();
@@ -237,13 +305,12 @@ fn stretch(store: &Store, first: u64, end: u64) -> Option<Cleared> {
         let (words, next, _) = store.log().head(at)?;
         (at, chain) = (at + words, next);
     }
-    (at > first).then_some(Cleared { at: first, gap: Gap { words: at - first, chain } })
+    let gap = Gap { words: at - first, chain };
+    (at > first).then_some(Cleared { at: first, gap, dead_at_end: 0 })
 }
 
 /// Words of a segment: a megabyte.
 const SEGMENT_WORDS: u64 = if cfg!(test) { 256 } else { 1 << 17 };
-/// How much of a segment must be dead.
-const DEAD_PERCENT_MIN: u64 = 50;
 /// Words swept at once; bounds the memory for what lies there.
 const WORDS_MAX: u64 = 32 << 17;
 /// Bytes moved in one step.

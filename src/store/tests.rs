@@ -14,6 +14,7 @@ use crate::seq::Seq;
 mod backup;
 mod erase;
 mod log;
+mod mend;
 
 fn options() -> StoreOptions {
     StoreOptions { map_bytes: Some(256 << 20), durability: Durability::Lazy, salt: [9; 16] }
@@ -169,7 +170,18 @@ fn agrees_with_the_model(seed: u64) {
         for (outcome, expected) in outcomes.iter().zip(&expected) {
             assert_eq!(std::mem::discriminant(outcome), std::mem::discriminant(expected));
         }
-        match random.u8(..12) {
+        match random.u8(..13) {
+            9 => {
+                super::reclaim(
+                    &store,
+                    &mut |chore| {
+                        chore(&mut writer);
+                        Ok(())
+                    },
+                    &mut |_| Ok(()),
+                )
+                .unwrap();
+            }
             0..4 => while writer.maintain(true).unwrap() {},
             4 => {
                 let _ = writer.maintain(true).unwrap();

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::change::{Change, Finish, flush, transact};
 use super::env::Store;
-use super::erase::Erasing;
+use super::erase::{Awaits, Erasing};
 use super::error::StoreError;
 use super::fresh::{Known, Recent, concern_blocks};
 use super::guard::{Guard, Pass, Sequel};
@@ -19,7 +19,7 @@ use super::overlay::{Collected, Layers};
 use super::prepared::{Draft, Prepared, Preparer};
 use super::record;
 use super::rules::{Decision, Outcome, decide};
-use super::sweep::Sweep;
+use super::sweep::{Share, Sweep};
 use crate::nostr::{EventRef, Kind, KindClass, Reject, Verified};
 use crate::seq::Seq;
 
@@ -42,6 +42,10 @@ pub struct Writer {
     sweep: Option<Sweep>,
     /// Whether something died since the last sweep was thought of.
     is_sweep_due: bool,
+    /// What is worth sweeping.
+    share: Share,
+    /// Whether no merge is to begin, unless memory gets too full.
+    is_held: bool,
     pace: Pace,
     /// Whether something was committed that the disk may not have yet.
     is_unsynced: bool,
@@ -86,6 +90,8 @@ impl Writer {
             erasing: Erasing::default(),
             sweep: None,
             is_sweep_due: true,
+            share: Share::Half,
+            is_held: false,
             pace: Pace::Live,
             is_unsynced: false,
         }
@@ -435,6 +441,7 @@ impl Writer {
             if self.collected.len() >= entries_min {
                 self.show_collected();
             }
+            let entries_min = if self.is_held { ENTRIES_HELD } else { entries_min };
             self.merge = Merge::start(&self.store, entries_min)?;
             if self.merge.is_some() {
                 self.recent.freeze();
@@ -462,6 +469,30 @@ impl Writer {
         Ok(true)
     }
 
+    /// Sweeps from here on what is worth it by this share.
+    pub(super) fn sweep_by(&mut self, share: Share) {
+        self.share = share;
+        self.is_sweep_due = true;
+    }
+
+    /// Begins no merge from here on, or does again; returns whether one is under way.
+    pub(super) fn hold_merges(&mut self, is_held: bool) -> bool {
+        self.is_held = is_held;
+        self.is_merging()
+    }
+
+    /// Has a merge under way begin again: what it put into the blocks may be gone.
+    pub(super) fn begin_merge_again(&mut self) {
+        if let Some(merge) = &mut self.merge {
+            merge.begin_again();
+        }
+    }
+
+    /// Returns whose end is awaited where [`Writer::maintain`] has nothing to do.
+    pub(super) fn awaits(&self) -> Awaits {
+        self.erasing.awaits(&self.store)
+    }
+
     /// Does one bounded step of what follows merges: erases, sweeps, waits for the disk.
     fn clean(&mut self, eager: bool) -> Result<bool, StoreError> {
         let store = self.store.clone();
@@ -480,7 +511,7 @@ impl Writer {
             }
         }
         if self.sweep.is_none() && self.is_sweep_due && !self.erasing.has_cleared() {
-            self.sweep = Sweep::start(&store)?;
+            self.sweep = Sweep::start(&store, self.share)?;
             // After one there may be more.
             self.is_sweep_due = self.sweep.is_some();
         }
@@ -537,6 +568,8 @@ const PREPARED_KEPT_BYTES: usize = 1 << 20;
 
 /// Fewer entries in memory are never merged into the blocks; a large store waits for more.
 const MERGE_ENTRIES: u64 = 500_000;
+/// With so many of them a merge begins though it was to wait.
+const ENTRIES_HELD: u64 = 4 * MERGE_ENTRIES;
 /// The same for loads: some hundreds of megabytes.
 const MERGE_ENTRIES_OF_LOAD: u64 = 3_000_000;
 

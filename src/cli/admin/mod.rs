@@ -9,3 +9,4 @@ mod talk;
 mod target;
 
 pub(super) use command::{Arguments, run};
+pub(super) use talk::Talk;

@@ -11,20 +11,32 @@ use crate::cli::exit::Failure;
 use crate::server::socket_path;
 
 /// An open conversation.
-pub(super) struct Talk {
+pub(in crate::cli) struct Talk {
     stream: BufReader<UnixStream>,
     path: PathBuf,
 }
 
 impl Talk {
+    /// Connects to the relay that serves the store in a folder, if one does.
+    ///
+    /// # Errors
+    ///
+    /// If one does that cannot be talked to.
+    pub(in crate::cli) fn begin_if_served(folder: &Path) -> Result<Option<Talk>, Failure> {
+        match UnixStream::connect(socket_path(folder)) {
+            Err(error) if is_nobody(&error) => Ok(None),
+            _ => Talk::begin(folder).map(Some),
+        }
+    }
+
     /// Connects to the relay that serves the store in a folder.
-    pub(super) fn begin(folder: &Path) -> Result<Talk, Failure> {
+    pub(in crate::cli) fn begin(folder: &Path) -> Result<Talk, Failure> {
         let path = socket_path(folder);
         let stream = UnixStream::connect(&path).map_err(|error| {
             let shown = path.display();
             let failure = Failure::failed(format!("failed to reach the relay at {shown}: {error}"));
             match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => failure.hint(
+                _ if is_nobody(&error) => failure.hint(
                     "a relay has to serve this data folder (relay serve); --data names another one",
                 ),
                 ErrorKind::PermissionDenied => {
@@ -41,7 +53,7 @@ impl Talk {
     }
 
     /// Calls a method and returns its result.
-    pub(super) fn call(&mut self, method: &str, params: &Value) -> Result<Value, Failure> {
+    pub(in crate::cli) fn call(&mut self, method: &str, params: &Value) -> Result<Value, Failure> {
         let call = json!({ "method": method, "params": params }).to_string() + "\n";
         let mut line = String::new();
         let talked = self.stream.get_mut().write_all(call.as_bytes());
@@ -64,6 +76,11 @@ impl Talk {
             None => Ok(said["result"].clone()),
         }
     }
+}
+
+/// Returns whether nobody listens there.
+fn is_nobody(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
 }
 
 /// How long the relay may take for one call.

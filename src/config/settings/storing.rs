@@ -60,6 +60,15 @@ section! {
         #[key(unit = "seconds", range = Range::Integers(0, 31_536_000), reload = Yes)]
         check_period_secs: u64 = 0;
 
+        /// Whether such a check also mends the indexes, as `relay check --repair` does.
+        #[key(unit = "", range = Range::Truth, reload = Yes)]
+        check_repairs: bool = false;
+
+        /// How long after one compaction, as `relay compact` makes it while the relay serves, the
+        /// next begins. What is mostly dead is given back without it. 0: none are made.
+        #[key(unit = "seconds", range = Range::Integers(0, 31_536_000), reload = Yes)]
+        compact_period_secs: u64 = 0;
+
         /// The log tells once a day if so much of the store belongs to events that are gone, which
         /// `relay compact` gives back to the disk. 0: never.
         #[key(unit = "percent", range = Range::Integers(0, 100), reload = Yes)]

@@ -84,6 +84,10 @@ pub(super) const METHODS: &[Method] = &[
     change("chappe.sweep", Right::Store, upkeep::sweep),
     look("chappe.backups", upkeep::backups),
     change("chappe.backup", Right::Store, upkeep::back_up),
+    look("chappe.upkeep", upkeep::upkeep),
+    change("chappe.compact", Right::Store, upkeep::compact),
+    change("chappe.repair", Right::Store, upkeep::repair),
+    change("chappe.stopupkeep", Right::Store, upkeep::stop),
 ];
 
 /// Returns the method of a name.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::call::{Caller, Refusal, Said};
 use super::office::Office;
 use super::params::Params;
+use crate::server::wishes::Care;
 use crate::store;
 
 pub(super) fn config(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
@@ -71,6 +72,23 @@ pub(super) fn back_up(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
         return Err(Refusal::Failed(text.to_owned()));
     }
     office.relay.wishes.want_backup();
+    Ok(Value::Bool(true))
+}
+
+pub(super) fn upkeep(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
+    Ok(office.relay.wishes.shown())
+}
+
+pub(super) fn compact(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
+    Ok(json!({ "run": office.relay.wishes.want(Care::Compact) }))
+}
+
+pub(super) fn repair(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
+    Ok(json!({ "run": office.relay.wishes.want(Care::Repair) }))
+}
+
+pub(super) fn stop(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
+    office.relay.wishes.stop();
     Ok(Value::Bool(true))
 }
 

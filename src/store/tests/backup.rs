@@ -292,3 +292,27 @@ fn what_a_crash_has_left_behind_the_end_is_no_part_of_a_repaired_store() {
     let report = repair(folder.path(), &options(), &mut silent()).unwrap();
     assert_eq!(report.events, 1, "as opening the store would have it");
 }
+
+#[test]
+fn what_was_deleted_stays_so_in_a_backup_though_the_frame_that_says_so_was_swept() {
+    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open(folder.path());
+    let mut writer = Writer::new(store.clone());
+    let target = event(1, 1, 5, &[], "target");
+    let version = |number: u64| event(2, 10_002, 1_000 + number, &[], &"x".repeat(500));
+    writer.commit(std::slice::from_ref(&target), 0).unwrap();
+    backup(&store, copy.path(), 1, &mut silent()).unwrap();
+    writer.bury(&[Seq(1)]).unwrap();
+    // Nearly all around that is dead soon.
+    for number in 0..40 {
+        writer.commit(&[version(number)], 0).unwrap();
+    }
+    while writer.maintain(true).unwrap() {}
+    assert_eq!(store.log().head(store.layers().tail.at).map(|(_, _, is_frame)| is_frame), None);
+    backup(&store, copy.path(), 2, &mut silent()).unwrap();
+    let restored = tempfile::tempdir().unwrap();
+    restore(copy.path(), restored.path(), &options(), &mut silent()).unwrap();
+    let restored = open(restored.path());
+    assert_eq!(ids(&restored), ids(&store));
+    assert_whole(&restored);
+}

@@ -117,3 +117,84 @@ fn the_room_of_what_was_replaced_again_and_again_goes_back_to_the_disk() {
     compact(folder.path(), &options(), &mut |_, _| {}).unwrap();
     assert_whole(&open(folder.path()));
 }
+
+#[test]
+fn what_died_is_gone_after_reclaiming_though_everybody_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut writer = Writer::new(store.clone());
+    // Of each five events that lie together one dies: no segment is half dead.
+    for number in 0..400 {
+        writer.commit(&[version((number % 10) as u8 + 1, number / 10 + 1)], 0).unwrap();
+        for note in 0..4 {
+            writer.commit(&[event(20, 1, note, &[], &text(20, number * 10 + note))], 0).unwrap();
+        }
+    }
+    tidy(&mut writer);
+    let before = super::super::size(&store).unwrap();
+    assert!(before.dead_bytes > 20_000, "{} bytes are dead", before.dead_bytes);
+    writer.commit(&[version(1, 41)], 0).unwrap();
+    let (mut later, mut stages) = (100, Vec::new());
+    let report = super::super::reclaim(
+        &store,
+        &mut |chore| {
+            // Somebody publishes, and somebody reads.
+            later += 1;
+            let note = event(21, 1, later, &[], "");
+            writer.commit(std::slice::from_ref(&note), 0).unwrap();
+            let snapshot = store.snapshot().unwrap();
+            assert!(snapshot.by_id(&note.event().id).unwrap().is_some());
+            chore(&mut writer);
+            Ok(())
+        },
+        &mut |stage| {
+            stages.push(stage);
+            Ok(())
+        },
+    )
+    .unwrap();
+    assert!(!is_in_log(folder.path(), 1, 40), "what had died before it began");
+    assert!(is_in_log(folder.path(), 1, 41));
+    assert!(report.dead_bytes < before.dead_bytes / 4, "{report:?}, {before:?}");
+    let last = stages.iter().rfind(|stage| stage.name == "sweeping").unwrap();
+    assert!(last.done.1 > 0 && last.done.0 > last.done.1 / 2, "{last:?}");
+    assert_whole(&store);
+    drop((writer, store));
+    assert_whole(&open(folder.path()));
+}
+
+#[test]
+fn reclaiming_waits_for_other_processes_until_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut writer = Writer::new(store.clone());
+    writer.commit(&[version(1, 1)], 0).unwrap();
+    writer.commit(&[version(1, 2)], 0).unwrap();
+    let mut twin = Some(store.twin().unwrap());
+    let mut reclaim = |patience: usize, twin: &mut Option<Store>| {
+        let mut waited = 0;
+        super::super::reclaim(
+            &store,
+            &mut |chore| {
+                chore(&mut writer);
+                Ok(())
+            },
+            &mut |stage| {
+                waited += usize::from(stage.is_waiting);
+                match (waited > patience, patience) {
+                    (true, 3) => Err(StoreError::Stopped),
+                    (true, _) => {
+                        twin.take();
+                        Ok(())
+                    }
+                    _ => Ok(()),
+                }
+            },
+        )
+    };
+    assert!(matches!(reclaim(3, &mut twin), Err(StoreError::Stopped)));
+    assert!(is_in_log(folder.path(), 1, 1));
+    reclaim(5, &mut twin).unwrap();
+    assert!(!is_in_log(folder.path(), 1, 1));
+    assert_whole(&store);
+}
