@@ -220,7 +220,10 @@ impl Caretaker {
             Ok(report) => serde_json::to_value(report).map_err(|error| error.to_string()),
             Err(StoreError::Stopped) if waited > WAIT_MAX => Err(WAITED.to_owned()),
             Err(StoreError::Stopped) => Err(STOPPED.to_owned()),
-            Err(error) => Err(format!("failed to {error}")),
+            Err(error) => Err(match error.hint() {
+                Some(hint) => format!("failed to {error}: {hint}"),
+                None => format!("failed to {error}"),
+            }),
         };
         wishes.end(care, self.relay.clock.now_secs(), came);
         done

@@ -408,9 +408,10 @@ impl Writer {
         Ok(seqs)
     }
 
-    /// Returns whether a merge is under way: it does not remove what dies from here on.
+    /// Returns whether a merge is under way, which does not remove what dies from here on, or has to
+    /// wait.
     pub fn is_merging(&self) -> bool {
-        self.merge.is_some()
+        self.merge.is_some() || self.is_held
     }
 
     /// Adds what was collected to the overlay.
@@ -478,7 +479,7 @@ impl Writer {
     /// Begins no merge from here on, or does again; returns whether one is under way.
     pub(super) fn hold_merges(&mut self, is_held: bool) -> bool {
         self.is_held = is_held;
-        self.is_merging()
+        self.merge.is_some()
     }
 
     /// Has a merge under way begin again: what it put into the blocks may be gone.
