@@ -91,12 +91,14 @@ fn damage(store: &Store, random: &mut fastrand::Rng, kind: u8) {
         .map(|row| row.unwrap())
         .map(|(k, v)| (k.into(), v.into()))
         .collect();
-    let (key, value) = random.choice(&rows).unwrap().clone();
+    // What is damaged already is enough.
+    let is_block = |value: &[u8]| Block::new(value, index.width()).is_some_and(|it| it.len() > 0);
+    let whole: Vec<_> = rows.into_iter().filter(|(_, value)| is_block(value)).collect();
+    let Some((key, value)) = random.choice(&whole).cloned() else { return };
     let mut entries = Vec::new();
     Block::new(&value, index.width()).unwrap().unpack(&mut entries);
     let mut packed = Vec::new();
     match kind {
-        0 => drop(table.delete(&mut txn, &key).unwrap()),
         1 => table.put(&mut txn, &key, &[0xff; 30]).unwrap(),
         2 => {
             // One entry is another one.
@@ -129,12 +131,10 @@ fn damage(store: &Store, random: &mut fastrand::Rng, kind: u8) {
             let rows: Vec<Vec<u8>> =
                 table.iter(&txn).unwrap().map(|row| row.unwrap().0.to_vec()).collect();
             let key = random.choice(&rows).unwrap();
-            match random.bool() {
-                true => drop(table.delete(&mut txn, key).unwrap()),
-                false => table.put(&mut txn, key, &[3; 38 * 2]).unwrap(),
-            }
+            let bytes = if random.bool() { 38 * 2 } else { 40 };
+            table.put(&mut txn, key, &vec![3; bytes]).unwrap();
         }
-        _ => {}
+        _ => drop(table.delete(&mut txn, &key).unwrap()),
     }
     txn.commit().unwrap();
 }
