@@ -86,6 +86,38 @@ pub(super) fn read(
     node: Node,
 ) -> Result<Option<Cells>, StoreError> {
     let Some(bytes) = store.tables().fingerprints.get(txn, &node.key())? else { return Ok(None) };
+    unpacked(bytes).map(Some)
+}
+
+/// Returns the keys of rows that are none.
+pub(super) fn unreadable(store: &Store, txn: &RoTxn<'_>) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut keys = Vec::new();
+    for row in store.tables().fingerprints.iter(txn)? {
+        let (key, bytes) = row?;
+        if unpacked(bytes).is_err() {
+            keys.push(key.to_vec());
+        }
+    }
+    Ok(keys)
+}
+
+/// Takes rows out that are none; what they told follows from the indexes.
+pub(super) fn remove_unreadable(
+    store: &Store,
+    txn: &mut RwTxn<'_>,
+    keys: &[Vec<u8>],
+) -> Result<u64, StoreError> {
+    let table = store.tables().fingerprints;
+    let mut removed = 0;
+    for key in keys {
+        if table.get(txn, key)?.is_some_and(|bytes| unpacked(bytes).is_err()) {
+            removed += u64::from(table.delete(txn, key).map_err(StoreError::of_write)?);
+        }
+    }
+    Ok(removed)
+}
+
+fn unpacked(bytes: &[u8]) -> Result<Cells, StoreError> {
     let (rows, rest) = bytes.as_chunks::<CELL_BYTES>();
     let mut cells = [Sum::ZERO; PARTS];
     for row in rows {
@@ -94,7 +126,7 @@ pub(super) fn read(
         let cell = cells.get_mut(usize::from(*part)).ok_or_else(|| damaged("a fingerprint"))?;
         *cell = Sum::from_parts(sum, count);
     }
-    if rest.is_empty() { Ok(Some(cells)) } else { Err(damaged("a fingerprint")) }
+    if rest.is_empty() { Ok(cells) } else { Err(damaged("a fingerprint")) }
 }
 
 /// A cell: which part, how many events (5 bytes), their sum.

@@ -82,15 +82,38 @@ pub fn mend(
     tend: &mut Tend<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<MendReport, StoreError> {
+    let mended = mend_all(store, tend, watch);
+    ask(tend, |writer| writer.hold_merges(false))?;
+    mended
+}
+
+fn mend_all(
+    store: &Store,
+    tend: &mut Tend<'_>,
+    watch: &mut Watch<'_>,
+) -> Result<MendReport, StoreError> {
     let mut report = MendReport::default();
+    // A merge would stumble over these, so none begins before they are gone.
     mend_rows(store, tend, watch, &mut report)?;
+    let unreadable = cells::unreadable(store, store.snapshot()?.txn())?;
+    let has_unreadable = !unreadable.is_empty();
+    for batch in unreadable.chunks(CELLS_BATCH) {
+        let batch = batch.to_vec();
+        report.fingerprints_rewritten += ask(tend, |writer| {
+            writer.hold_merges(true);
+            writer.remove_cells(batch)
+        })??;
+    }
+    if has_unreadable || report.rows_removed > 0 {
+        ask(tend, |writer| writer.hold_merges(false))?;
+    }
     let found = mend_entries(store, tend, watch, &mut report)?;
     // While entries were missing a merge may have summed up what it found.
-    let may_have_sums = report.rows_removed + report.entries_added > 0 && !found.has_damage;
+    let has_changed = report.rows_removed + report.entries_added > 0 || has_unreadable;
+    let may_have_sums = has_changed && !found.has_damage;
     if found.has_sums || may_have_sums {
-        let mended = mend_sums(store, tend, watch, &mut report);
+        mend_sums(store, tend, watch, &mut report)?;
         ask(tend, |writer| writer.hold_merges(false))?;
-        mended?;
     }
     if !report.has_mended() {
         (report.faults_left, report.examples) = (found.left.faults, found.left.examples);
@@ -130,7 +153,11 @@ fn mend_rows(
     }
     for batch in faults.chunks(BATCH) {
         let batch = batch.to_vec();
-        report.rows_removed += ask(tend, move |writer| writer.mend(batch))??.removed;
+        report.rows_removed += ask(tend, move |writer| {
+            writer.hold_merges(true);
+            writer.mend(batch)
+        })??
+        .removed;
     }
     Ok(())
 }
@@ -420,6 +447,16 @@ impl Writer {
             Ok(())
         })?;
         Ok(is_new)
+    }
+
+    /// Takes rows of fingerprints out that are none.
+    fn remove_cells(&mut self, keys: Vec<Vec<u8>>) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        self.transact(|change| {
+            removed = cells::remove_unreadable(change.store, change.tables(), &keys)?;
+            Ok(())
+        })?;
+        Ok(removed)
     }
 
     /// Writes rows of fingerprints, if the merge mark still stands where it did.

@@ -141,6 +141,7 @@ fn damage(store: &Store, random: &mut fastrand::Rng, kind: u8) {
 
 #[test]
 fn a_damaged_store_is_mended_while_it_is_written_to() {
+    let mut was_damaged = false;
     for round in 0..12 {
         let seed = fastrand::u64(..);
         println!("round {round}, seed {seed}");
@@ -150,7 +151,8 @@ fn a_damaged_store_is_mended_while_it_is_written_to() {
         for place in 0..random.u8(1..4) {
             damage(&busy.store, &mut random, (round + place) % 7);
         }
-        assert!(!check(&busy.store, &mut |_, _| {}).unwrap().is_whole());
+        // What is damaged of the dead is no damage.
+        was_damaged |= !check(&busy.store, &mut |_, _| {}).unwrap().is_whole();
         if random.bool() {
             let Busy { store, writer, model, published, random: theirs } = busy;
             drop((writer, store));
@@ -168,6 +170,7 @@ fn a_damaged_store_is_mended_while_it_is_written_to() {
         drop((store, writer));
         same(&open(folder.path()), &model);
     }
+    assert!(was_damaged);
 }
 
 #[test]
