@@ -245,6 +245,11 @@ fn an_import_obeys_requests_to_this_relay_alone() {
     let run = command_with_input(&import, lines.as_bytes());
     assert_eq!((run.count("stored"), run.count("invalid")), (1, 1), "{}", run.describe());
     run.says("another relay");
+    // The relay looks for what others commit now and then.
+    let patience = std::time::Instant::now() + crate::harness::PATIENCE;
+    while client.ids(&[json!({"kinds": [1]})]).len() > 1 {
+        assert!(std::time::Instant::now() < patience, "what has vanished is seen no more");
+    }
     assert_only(&mut client, &json!({"kinds": [1]}), &[&one]);
     client.publish(&two).is_false("blocked", "vanished by an import");
 }
