@@ -184,7 +184,7 @@ fn clients_named(said: &str) -> Vec<String> {
 /// Has clients of some addresses do whatever is told in the log, at its most talkative.
 fn relay_that_has_much_to_tell(settings: &[&str]) -> Relay {
     let talkative =
-        ["log.level=trace", "log.format=json", "guard.exempt=", "guard.ban_tolerance=30/day"];
+        ["log.level=trace", "log.format=json", "guard.exempt=", "guard.ban_tolerance=900/day"];
     let relay = Relay::start_with(&[&talkative, settings].concat());
     let from = |address: &str| {
         Client::connect_through(relay.address(), b"", &[("X-Forwarded-For", address)])
