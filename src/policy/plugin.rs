@@ -47,12 +47,14 @@ impl PluginRequest<'_> {
         };
         let source = format!(",\"sourceType\":\"{source_type}\",\"sourceInfo\":\"{info}");
         out.extend_from_slice(source.as_bytes());
-        // Left out without one, as by strfry: plugins may ask whether it is there.
-        if let Some(key) = self.authed {
-            out.extend_from_slice(b"\",\"authed\":\"");
-            hex::encode_into(&key.0, out);
+        match self.authed {
+            Some(key) => {
+                out.extend_from_slice(b"\",\"authed\":\"");
+                hex::encode_into(&key.0, out);
+                out.extend_from_slice(b"\"}\n");
+            }
+            None => out.extend_from_slice(b"\",\"authed\":null}\n"),
         }
-        out.extend_from_slice(b"\"}\n");
     }
 }
 
@@ -194,16 +196,14 @@ mod tests {
             let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
             let mut json = Vec::new();
             event.view().write_json(&mut json);
-            let mut expected = serde_json::json!({
+            let expected = serde_json::json!({
                 "type": "new",
                 "event": serde_json::from_slice::<serde_json::Value>(&json).unwrap(),
                 "receivedAt": 9,
                 "sourceType": kind,
                 "sourceInfo": shown,
+                "authed": authed.map(ToString::to_string),
             });
-            if let Some(key) = authed {
-                expected["authed"] = key.to_string().into();
-            }
             assert_eq!(read, expected);
         }
     }

@@ -144,9 +144,9 @@ fn a_plugin_is_told_what_strfry_tells_and_who_the_client_has_proven_to_be() {
     assert!((begun..=now()).contains(&at));
     let expected = json!({
         "type": "new", "event": event.json(), "receivedAt": at, "sourceType": "IP4",
-        "sourceInfo": "127.0.0.1",
+        "sourceInfo": "127.0.0.1", "authed": null,
     });
-    assert_eq!(seen[0], expected, "without authed, as by strfry");
+    assert_eq!(seen[0], expected);
 }
 
 #[test]
