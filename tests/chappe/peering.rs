@@ -415,13 +415,16 @@ fn what_is_not_taken_is_transferred_once_and_again_when_the_rules_change() {
     let proxy = Proxy::start(there.address(), vec![Trouble::default()]);
     here.write(&(rules + &peer(&proxy.url(), "")));
     let count = |name: &str| here.metric(name, "other").unwrap_or_default();
-    // Each connection brings the newest one for once by itself.
+    // A connection may bring the newest one once more by itself.
     let asked_for = || count("received_events_total") - count("live_events_total");
     let decided = || {
         let counts = ["stored", "known", "refused"].map(|it| count(&format!("{it}_events_total")));
         counts.iter().sum::<f64>()
     };
-    until("all are decided on", || asked_for() == 3.0 && decided() == 4.0);
+    until("all are decided on", || decided() >= 3.0 && decided() == count("received_events_total"));
+    // The one that comes by itself may come before it is asked for.
+    let first = asked_for();
+    assert!((2.0..=3.0).contains(&first), "{first}");
     let compare = |there: &mut Relay| {
         let before = count("connections_total");
         there.kill();
@@ -432,11 +435,11 @@ fn what_is_not_taken_is_transferred_once_and_again_when_the_rules_change() {
         });
     };
     compare(&mut there);
-    assert_eq!(asked_for(), 3.0, "nothing comes twice");
+    assert_eq!(asked_for(), first, "nothing comes twice");
     here.write(&(OBSERVED.to_owned() + &peer(&proxy.url(), "")));
     compare(&mut there);
     until("what may come has come", || ids(&here.relay).contains(&bad.id));
-    assert_eq!(asked_for(), 4.0, "and what was deleted has not");
+    assert_eq!(asked_for(), first + 1.0, "and what was deleted has not");
     assert_eq!(ids(&here.relay).len(), 3);
 }
 

@@ -56,8 +56,11 @@ impl Talk {
     pub(in crate::cli) fn call(&mut self, method: &str, params: &Value) -> Result<Value, Failure> {
         let call = json!({ "method": method, "params": params }).to_string() + "\n";
         let mut line = String::new();
-        let talked = self.stream.get_mut().write_all(call.as_bytes());
-        let talked = talked.and_then(|()| self.stream.read_line(&mut line));
+        let talked = match self.stream.get_mut().write_all(call.as_bytes()) {
+            // Who is refused may be told so, and hung up on, before anything was said.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+            _ => self.stream.read_line(&mut line),
+        };
         let shown = self.path.display();
         match talked {
             Ok(1..) => {}
