@@ -115,11 +115,30 @@ pub fn signal_group(leader: u32, signal: GroupSignal) -> io::Result<()> {
 /// Returns bytes that nobody can predict.
 pub fn random_bytes() -> [u8; 16] {
     let mut bytes = [0_u8; 16];
-    // SAFETY: `bytes` is valid for writes of as many bytes as the call is told.
-    let failed = unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) };
+    let is_done = fill_with_random(&mut bytes);
     // The call knows two errors: more than 256 bytes, and a system without the call.
-    assert_eq!(failed, 0, "16 random bytes can be had: {}", io::Error::last_os_error());
+    assert!(is_done, "16 random bytes can be had: {}", io::Error::last_os_error());
     bytes
+}
+
+/// Fills at most 256 bytes; returns whether that was done.
+#[cfg(target_os = "linux")]
+fn fill_with_random(bytes: &mut [u8]) -> bool {
+    loop {
+        // SAFETY: `bytes` is valid for writes of as many bytes as the call is told.
+        let count = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+        // A signal may come while the system has none yet; then it is asked again.
+        if count >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return usize::try_from(count) == Ok(bytes.len());
+        }
+    }
+}
+
+/// Fills at most 256 bytes; returns whether that was done.
+#[cfg(not(target_os = "linux"))]
+fn fill_with_random(bytes: &mut [u8]) -> bool {
+    // SAFETY: `bytes` is valid for writes of as many bytes as the call is told.
+    unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) == 0 }
 }
 
 /// Makes a part of a file a hole: it takes no room on the disk and reads as zeros.
