@@ -116,14 +116,15 @@ fn mend_all(
         ask(tend, |writer| writer.hold_merges(false))?;
     }
     if !report.has_mended() {
-        (report.faults_left, report.examples) = (found.left.faults, found.left.examples);
+        report.faults_left = found.left.faults + found.lost.faults;
+        report.examples = found.left.examples;
+        report.examples.extend(found.lost.examples);
         return Ok(report);
     }
     let rest = check_watched(store, &mut |done, of| watch(Stage::at("checking again", done, of)))?;
     (report.faults_left, report.examples) = (rest.faults, rest.examples);
     // Whoever reads on a report wants to know why, too.
-    let lost = found.left.examples.into_iter().filter(|it| it.contains("its place is lost"));
-    report.examples.extend(lost);
+    report.examples.extend(found.lost.examples);
     Ok(report)
 }
 
@@ -167,6 +168,8 @@ fn mend_rows(
 struct Found {
     /// What cannot be mended here.
     left: CheckReport,
+    /// Of that, the records that have lost their places: only the log knows of them.
+    lost: CheckReport,
     /// Whether records are damaged or lost.
     has_damage: bool,
     /// Whether counts or fingerprints are wrong, and can be mended.
@@ -215,7 +218,7 @@ fn mend_entries(
     drop(snapshot);
     found.has_damage |= !lost.is_empty();
     for seq in &lost {
-        found.left.note(&Fault::Place(*seq));
+        found.lost.note(&Fault::Place(*seq));
     }
     strays.retain(|(index, entry)| !lost.contains(&index.seq(entry)));
     for batch in strays.chunks(BATCH) {

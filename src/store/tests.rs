@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{
-    CheckReport, Durability, Outcome, Prepared, Preparer, Store, StoreError, StoreOptions, Writer,
-    check,
+    CheckReport, Chore, Durability, Outcome, Prepared, Preparer, Store, StoreError, StoreOptions,
+    Writer, check,
 };
 use super::{Extra, KINDS_SET_ASIDE, TimeTree, TreeError, compact, info, repair};
 use crate::nostr::{Event, EventId, Kind, KindClass, PublicKey, Signature, Verified, Verifier};
@@ -15,6 +15,14 @@ mod backup;
 mod erase;
 mod log;
 mod mend;
+
+/// Has a writer do the chores itself, with nobody beside it.
+fn tended_by(writer: &mut Writer) -> impl FnMut(Chore) -> Result<(), StoreError> {
+    |chore| {
+        chore(writer);
+        Ok(())
+    }
+}
 
 fn options() -> StoreOptions {
     StoreOptions { map_bytes: Some(256 << 20), durability: Durability::Lazy, salt: [9; 16] }
@@ -172,15 +180,7 @@ fn agrees_with_the_model(seed: u64) {
         }
         match random.u8(..13) {
             9 => {
-                super::reclaim(
-                    &store,
-                    &mut |chore| {
-                        chore(&mut writer);
-                        Ok(())
-                    },
-                    &mut |_| Ok(()),
-                )
-                .unwrap();
+                super::reclaim(&store, &mut tended_by(&mut writer), &mut |_| Ok(())).unwrap();
             }
             0..4 => while writer.maintain(true).unwrap() {},
             4 => {

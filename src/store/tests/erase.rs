@@ -173,24 +173,17 @@ fn reclaiming_waits_for_other_processes_until_it_is_stopped() {
     let mut twin = Some(store.twin().unwrap());
     let mut reclaim = |patience: usize, twin: &mut Option<Store>| {
         let mut waited = 0;
-        super::super::reclaim(
-            &store,
-            &mut |chore| {
-                chore(&mut writer);
-                Ok(())
-            },
-            &mut |stage| {
-                waited += usize::from(stage.is_waiting);
-                match (waited > patience, patience) {
-                    (true, 3) => Err(StoreError::Stopped),
-                    (true, _) => {
-                        twin.take();
-                        Ok(())
-                    }
-                    _ => Ok(()),
+        super::super::reclaim(&store, &mut tended_by(&mut writer), &mut |stage| {
+            waited += usize::from(stage.is_waiting);
+            match (waited > patience, patience) {
+                (true, 3) => Err(StoreError::Stopped),
+                (true, _) => {
+                    twin.take();
+                    Ok(())
                 }
-            },
-        )
+                _ => Ok(()),
+            }
+        })
     };
     assert!(matches!(reclaim(3, &mut twin), Err(StoreError::Stopped)));
     assert!(is_in_log(folder.path(), 1, 1));

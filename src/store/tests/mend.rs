@@ -207,15 +207,7 @@ fn a_lost_place_is_told_of_and_its_entries_are_left() {
     writer.commit(&notes, 0).unwrap();
     while writer.maintain(true).unwrap() {}
     store.log().places().clear(Seq(7)).unwrap();
-    let report = mend(
-        &store,
-        &mut |chore| {
-            chore(&mut writer);
-            Ok(())
-        },
-        &mut |_| Ok(()),
-    )
-    .unwrap();
+    let report = mend(&store, &mut tended_by(&mut writer), &mut |_| Ok(())).unwrap();
     assert!(!report.is_whole());
     assert_eq!((report.entries_removed, report.counts_corrected), (0, 0), "{report:?}");
     assert!(report.examples.iter().any(|it| it.contains("its place is lost")), "{report:?}");
@@ -233,14 +225,7 @@ fn mending_ends_when_it_is_stopped() {
         stages += 1;
         if stages > 8 { Err(StoreError::Stopped) } else { Ok(()) }
     };
-    let stopped = mend(
-        &busy.store.clone(),
-        &mut |chore| {
-            chore(&mut busy.writer);
-            Ok(())
-        },
-        &mut stop,
-    );
+    let stopped = mend(&busy.store.clone(), &mut tended_by(&mut busy.writer), &mut stop);
     assert!(matches!(stopped, Err(StoreError::Stopped)), "{stopped:?}");
     same(&busy.store, &busy.model);
 }
