@@ -207,9 +207,9 @@ impl Cursor {
             let found = self.find(&view, is_visible, &mut steps)?;
             self.spent = self.spent.saturating_add(before - steps);
             match found {
-                Some(found) => {
-                    self.hits = found.iter().map(|(hit, _)| *hit).collect();
-                    return self.give(&view, &found, is_visible, sink);
+                Some(Found { hits, records }) => {
+                    self.hits = hits;
+                    return self.give(&view, &records, is_visible, sink);
                 }
                 None => return Ok(Step::More),
             }
@@ -223,7 +223,7 @@ impl Cursor {
         view: &View<'t>,
         is_visible: &dyn Fn(&EventRef<'_>) -> bool,
         steps: &mut u64,
-    ) -> Result<Option<Vec<Found<'t>>>, StoreError> {
+    ) -> Result<Option<Found<'t>>, StoreError> {
         let mut all: Vec<Found<'t>> = Vec::new();
         while let Some(filter) = self.filters.get(self.answered) {
             let want = usize::try_from(self.limits.of(filter)).unwrap_or(usize::MAX);
@@ -242,7 +242,7 @@ impl Cursor {
                 let race = self.race.get_or_insert_with(|| Race::new(filter, view));
                 let found = if *steps == 0 { None } else { race.run(view, &task, steps)? };
                 let Some(found) = found else {
-                    self.hits.extend(all.iter().map(|(hit, _)| *hit));
+                    self.hits.extend(all.into_iter().flat_map(|found| found.hits));
                     return Ok(None);
                 };
                 match race.rest() {
@@ -250,37 +250,32 @@ impl Cursor {
                     Rest::Something(seq) => self.beyond.push(seq),
                     Rest::Unknown => self.has_unknown = true,
                 }
-                if all.is_empty() {
-                    all = found;
-                } else {
-                    all.extend(found);
-                }
+                all.push(found);
             }
             if let Some(race) = self.race.take() {
                 self.plan = self.plan.and(race.winning_plan());
             }
             self.answered += 1;
         }
-        all.extend(self.hits.drain(..).map(|hit| (hit, None)));
-        if self.filters.len() > 1 {
-            all.sort_by_key(|(hit, _)| *hit);
-            all.dedup_by_key(|(hit, _)| hit.seq);
+        if self.filters.len() == 1 {
+            return Ok(Some(all.pop().unwrap_or_default()));
         }
-        Ok(Some(all))
+        Ok(Some(Found::joined(all, std::mem::take(&mut self.hits))))
     }
 
-    /// Gives hits until the sink breaks.
+    /// Gives hits until the sink breaks; `records` are those of the last hits.
     fn give(
         &mut self,
         view: &View<'_>,
-        found: &[Found<'_>],
+        records: &[Option<EventRef<'_>>],
         is_visible: &dyn Fn(&EventRef<'_>) -> bool,
         sink: &mut dyn FnMut(&EventRef<'_>) -> ControlFlow<()>,
     ) -> Result<Step, StoreError> {
+        let unread = self.hits.len() - records.len().min(self.hits.len());
         while let Some(hit) = self.hits.get(self.given) {
+            let place = self.given.checked_sub(unread);
             self.given += 1;
-            let known = found.get(self.given - 1).and_then(|(_, event)| *event);
-            let event = match known {
+            let event = match place.and_then(|place| records.get(place).copied().flatten()) {
                 Some(event) => Some(event),
                 // Deleted or expired since it was found: not given.
                 None => view.by_seq(hit.seq)?.filter(|event| is_visible(event)),

@@ -57,7 +57,7 @@ pub fn explain(
     let mut hits = 0;
     if want > 0 && !filter.matches_nothing() {
         let mut steps = u64::MAX;
-        hits = race.run(&snapshot.view(), &task, &mut steps)?.map_or(0, |found| found.len());
+        hits = race.run(&snapshot.view(), &task, &mut steps)?.map_or(0, |found| found.hits.len());
     }
     let winner = race.winner();
     let row = |(place, runner): (usize, &super::race::Runner)| PlanRow {

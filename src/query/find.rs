@@ -41,7 +41,7 @@ pub(super) fn find_some(
         let found = race.run(&snapshot.view(), &task, &mut steps)?;
         *spent = spent.saturating_add(u64::MAX - steps);
         if let Some(found) = found {
-            return Ok(found.into_iter().map(|(hit, _)| hit.seq).collect());
+            return Ok(found.hits.into_iter().map(|hit| hit.seq).collect());
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use super::cursor::PlanName;
 use super::plan::{Plan, candidates};
-use super::walk::{Cost, Hit, Match, Rest, STEPS_PER_RANGE, Stop, Task, walk};
+use super::walk::{Cost, Hit, Out, Rest, STEPS_PER_RANGE, Stop, Task, walk};
 use crate::nostr::{EventRef, Filter};
 use crate::store::{StoreError, View};
 
@@ -33,10 +33,32 @@ pub(super) struct Runner {
 }
 
 /// The records that were read in this slice, for each runner the last of its hits.
-struct Fresh<'t>(Vec<Vec<EventRef<'t>>>);
+struct Fresh<'t>(Vec<Vec<Option<EventRef<'t>>>>);
 
-/// A hit, with its record if that was read in this slice.
-pub(super) type Found<'t> = (Hit, Option<EventRef<'t>>);
+/// Hits in result order.
+#[derive(Default)]
+pub(super) struct Found<'t> {
+    pub(super) hits: Vec<Hit>,
+    /// The records of the last of them, as far as they were read in this slice.
+    pub(super) records: Vec<Option<EventRef<'t>>>,
+}
+
+impl<'t> Found<'t> {
+    /// Returns what was found for several filters, each event once; `earlier` is what was found in
+    /// earlier slices.
+    pub(super) fn joined(parts: Vec<Found<'t>>, earlier: Vec<Hit>) -> Found<'t> {
+        let with_records = |Found { hits, records }: Found<'t>| {
+            let unread = std::iter::repeat_n(None, hits.len() - records.len());
+            hits.into_iter().zip(unread.chain(records))
+        };
+        let mut all: Vec<_> = parts.into_iter().flat_map(with_records).collect();
+        all.extend(earlier.into_iter().map(|hit| (hit, None)));
+        all.sort_by_key(|(hit, _)| *hit);
+        all.dedup_by_key(|(hit, _)| hit.seq);
+        let (hits, records) = all.into_iter().unzip();
+        Found { hits, records }
+    }
+}
 
 /// Steps of the first turn: some tens of microseconds.
 const FIRST_TURN_STEPS: u64 = 6_000;
@@ -89,7 +111,7 @@ impl Race {
         view: &View<'t>,
         task: &Task<'_>,
         steps: &mut u64,
-    ) -> Result<Option<Vec<Found<'t>>>, StoreError> {
+    ) -> Result<Option<Found<'t>>, StoreError> {
         let mut fresh = Fresh(self.runners.iter().map(|_| Vec::new()).collect());
         let is_alone = self.runners.len() == 1;
         if self.turn_steps == 0 {
@@ -140,21 +162,15 @@ impl Race {
         steps: &mut u64,
     ) -> Result<bool, StoreError> {
         let runner = &mut self.runners[self.next];
-        let mut matches: Vec<Match<'t>> = Vec::new();
-        let already = runner.hits.len();
+        let out = Out { hits: &mut runner.hits, records: &mut fresh.0[self.next] };
         // The turn may be longer than the slice: then it goes on in the next one.
         let most = self.turn_left.min(*steps);
-        let (stop, cost) =
-            walk(view, &runner.plan, task, runner.until, already, most, &mut matches)?;
+        let (stop, cost) = walk(view, &runner.plan, task, runner.until, most, out)?;
         runner.cost.add(cost);
         runner.turns += 1;
         let used = cost.steps().max(1);
         *steps = steps.saturating_sub(used);
         self.turn_left = self.turn_left.saturating_sub(used);
-        for (hit, event) in matches {
-            runner.hits.push(hit);
-            fresh.0[self.next].push(event);
-        }
         match stop {
             Stop::Done(rest) => {
                 self.rest = rest;
@@ -167,11 +183,8 @@ impl Race {
         }
     }
 
-    fn finish<'t>(&mut self, mut fresh: Fresh<'t>) -> Vec<Found<'t>> {
+    fn finish<'t>(&mut self, mut fresh: Fresh<'t>) -> Found<'t> {
         let hits = std::mem::take(&mut self.runners[self.next].hits);
-        let events = std::mem::take(&mut fresh.0[self.next]);
-        let earlier = hits.len() - events.len();
-        let records = std::iter::repeat_n(None, earlier).chain(events.into_iter().map(Some));
-        hits.into_iter().zip(records).collect()
+        Found { hits, records: fresh.0.swap_remove(self.next) }
     }
 }

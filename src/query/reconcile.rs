@@ -408,6 +408,15 @@ impl<I: Items> Items for Windowed<I> {
         self.items.item(self.begin + index)
     }
 
+    fn visit(
+        &mut self,
+        begin: usize,
+        end: usize,
+        each: &mut dyn FnMut(&[Item]),
+    ) -> Result<(), I::Error> {
+        self.items.visit(self.begin + begin, self.begin + end, each)
+    }
+
     fn lower_bound(&mut self, bound: &Item) -> Result<usize, I::Error> {
         let rank = self.items.lower_bound(bound)?;
         Ok(rank.clamp(self.begin, self.end) - self.begin)

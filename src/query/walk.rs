@@ -1,7 +1,6 @@
 //! Walking: one plan of one filter, from a time downwards, for a bounded number of steps.
 
 use std::cmp::Ordering;
-use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
 use super::plan::Plan;
@@ -32,7 +31,21 @@ impl PartialOrd for Hit {
 }
 
 /// A hit and its record, as long as the view lives.
-pub(super) type Match<'t> = (Hit, EventRef<'t>);
+type Match<'t> = (Hit, EventRef<'t>);
+
+/// Where hits go: each with its record, which is at hand as long as the view lives.
+pub(super) struct Out<'w, 't> {
+    pub(super) hits: &'w mut Vec<Hit>,
+    /// The records of the last of them.
+    pub(super) records: &'w mut Vec<Option<EventRef<'t>>>,
+}
+
+impl<'t> Out<'_, 't> {
+    fn push(&mut self, (hit, event): Match<'t>) {
+        self.hits.push(hit);
+        self.records.push(Some(event));
+    }
+}
 
 /// What a walk is to find.
 #[derive(Clone, Copy)]
@@ -93,17 +106,15 @@ pub(super) enum Stop {
     Below(u64),
 }
 
-/// Walks a plan downwards from `until`; appends hits in result order.
-///
-/// `already` hits were found by earlier walks of the same plan.
+/// Walks a plan downwards from `until`; appends hits in result order to those that were found by
+/// earlier walks of the same plan.
 pub(super) fn walk<'t>(
     view: &View<'t>,
     plan: &Plan,
     task: &Task<'_>,
     until: u64,
-    already: usize,
     steps_max: u64,
-    out: &mut Vec<Match<'t>>,
+    out: Out<'_, 't>,
 ) -> Result<(Stop, Cost), StoreError> {
     let mut walk = Walk {
         view: *view,
@@ -114,7 +125,7 @@ pub(super) fn walk<'t>(
         beyond: None,
         has_withheld: false,
         is_by_author: *plan == Plan::Authors,
-        want: task.want.saturating_sub(already),
+        want: task.want.saturating_sub(out.hits.len()),
         out,
     };
     if *plan == Plan::Ids {
@@ -126,7 +137,7 @@ pub(super) fn walk<'t>(
     let ranges = plan.ranges(view, task.filter, since, until)?;
     walk.cost.ranges = ranges.len() as u64;
     let mut scans = Vec::with_capacity(ranges.len());
-    let mut heap = BinaryHeap::with_capacity(ranges.len());
+    let mut heads = BinaryHeap::with_capacity(ranges.len());
     let mut opened = Vec::with_capacity(OPENED_AT_ONCE.min(ranges.len()));
     for ranges in ranges.chunks(OPENED_AT_ONCE) {
         for range in ranges {
@@ -136,18 +147,19 @@ pub(super) fn walk<'t>(
             let mut scan = opened.scan()?;
             if let Some(found) = scan.next()? {
                 view.approach(found.seq());
-                heap.push(Head::new(found, scans.len()));
+                heads.push(Head::new(found, scans.len()));
                 scans.push(scan);
             }
         }
     }
     // A walk that only opens its ranges gets nowhere: it may at least read twice that much.
     let steps_max = steps_max.max(3 * walk.cost.steps());
-    let stop = walk.merge(Lane::new(scans, heap, steps_max))?;
+    let stop = walk.merge(Lane::new(scans, heads, steps_max))?;
     Ok((stop, walk.cost))
 }
 
-/// The next entry of one scan; the heap gives the newest.
+/// The next entry of one scan; of several, the newest comes first.
+#[derive(Clone, Copy)]
 struct Head {
     moment: u64,
     found: Found,
@@ -187,7 +199,10 @@ impl Eq for Head {}
 /// by then.
 struct Lane<'t> {
     scans: Vec<Scan<'t>>,
-    heap: BinaryHeap<Head>,
+    /// The newest entry of all scans. It lies beside the others, as the next one is often of the
+    /// same scan.
+    top: Option<Head>,
+    others: BinaryHeap<Head>,
     queue: VecDeque<Found>,
     /// How many of the queue are on their way into the processor's cache.
     expected: usize,
@@ -202,10 +217,11 @@ struct Lane<'t> {
 }
 
 impl<'t> Lane<'t> {
-    fn new(scans: Vec<Scan<'t>>, heap: BinaryHeap<Head>, steps_max: u64) -> Lane<'t> {
+    fn new(scans: Vec<Scan<'t>>, mut heads: BinaryHeap<Head>, steps_max: u64) -> Lane<'t> {
         Lane {
             scans,
-            heap,
+            top: heads.pop(),
+            others: heads,
             queue: VecDeque::with_capacity(QUEUE_MAX),
             expected: 0,
             last: None,
@@ -225,8 +241,7 @@ impl<'t> Lane<'t> {
 
     /// Steps over entries until one may match; returns nothing at the end, or out of steps.
     fn candidate(&mut self, walk: &mut Walk<'_, 't, '_>) -> Result<Option<Found>, StoreError> {
-        while let Some(mut top) = self.heap.peek_mut() {
-            let found = top.found;
+        while let Some(Head { found, scan: place, .. }) = self.top {
             let time = found.time();
             if self.second != Some(time) || self.is_ahead {
                 let may_stop = self.second.is_some() || self.is_ahead;
@@ -236,18 +251,13 @@ impl<'t> Lane<'t> {
                 }
                 self.second = Some(time);
             }
-            let scan = &mut self.scans[top.scan];
+            let scan = &mut self.scans[place];
             if let Some(authors) = &walk.authors {
                 let skipped = scan.skip_authors(SKIPPED_MAX, |author| !authors.may_be(author))?;
                 walk.cost.entries += (skipped / SKIPPED_PER_STEP) as u64;
             }
-            match scan.next()? {
-                Some(next) => {
-                    *top = Head::new(next, top.scan);
-                    drop(top);
-                }
-                None => drop(PeekMut::pop(top)),
-            }
+            let next = scan.next()?.map(|next| Head::new(next, place));
+            self.put(next);
             walk.cost.entries += 1;
             // Two ranges may name the same event: its entries are neighbours in moment and seq.
             let is_candidate = self.last != Some(found.seq()) && walk.is_candidate(&found);
@@ -257,6 +267,19 @@ impl<'t> Lane<'t> {
             }
         }
         Ok(None)
+    }
+
+    /// Puts what follows the newest entry in its scan among the others.
+    #[inline]
+    fn put(&mut self, next: Option<Head>) {
+        let Some(next) = next else {
+            self.top = self.others.pop();
+            return;
+        };
+        self.top = Some(match self.others.peek_mut() {
+            Some(mut other) if *other > next => std::mem::replace(&mut *other, next),
+            _ => next,
+        });
     }
 
     /// Returns the next candidate, and looks for those that follow.
@@ -310,7 +333,7 @@ struct Walk<'w, 't, 'q> {
     /// What is read stands under its author, or under whom its author speaks for.
     is_by_author: bool,
     want: usize,
-    out: &'w mut Vec<Match<'t>>,
+    out: Out<'w, 't>,
 }
 
 impl<'t> Walk<'_, 't, '_> {
@@ -372,7 +395,8 @@ impl<'t> Walk<'_, 't, '_> {
             return Ok(());
         }
         self.cost.records += 1;
-        if let Some(event) = self.view.by_seq(seq)? {
+        // A scan gives no dead ones.
+        if let Some(event) = self.view.record(seq)? {
             self.keep(seq, event);
         }
         Ok(())
@@ -421,7 +445,7 @@ impl<'t> Walk<'_, 't, '_> {
             self.cut();
         }
         self.want -= self.group.len().min(self.want);
-        self.out.append(&mut self.group);
+        self.group.drain(..).for_each(|found| self.out.push(found));
     }
 
     fn look_up_ids(&mut self) -> Result<(), StoreError> {

@@ -135,9 +135,8 @@ impl<I: Items> Asker<'_, '_, I> {
         theirs.dedup();
         let (lower, upper) = self.range(bound).map_err(Failure::Items)?;
         let mut ours = Vec::with_capacity(upper - lower);
-        for index in lower..upper {
-            ours.push(self.items.item(index).map_err(Failure::Items)?.id);
-        }
+        let mut add = |items: &[Item]| ours.extend(items.iter().map(|item| item.id));
+        self.items.visit(lower, upper, &mut add).map_err(Failure::Items)?;
         ours.sort_unstable();
         let is_alone = |id: &&[u8; 32], others: &[[u8; 32]]| others.binary_search(id).is_err();
         let differences = &mut self.differences;

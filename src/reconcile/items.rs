@@ -31,6 +31,14 @@ pub trait Items {
     /// Returns the item at `index`, which is below the count.
     fn item(&mut self, index: usize) -> Result<Item, Self::Error>;
 
+    /// Gives the items from `begin` up to, but without, `end`, in order.
+    fn visit(
+        &mut self,
+        begin: usize,
+        end: usize,
+        each: &mut dyn FnMut(&[Item]),
+    ) -> Result<(), Self::Error>;
+
     /// Returns how many items are below `bound`.
     fn lower_bound(&mut self, bound: &Item) -> Result<usize, Self::Error>;
 
@@ -91,6 +99,16 @@ impl Items for SortedItems {
 
     fn item(&mut self, index: usize) -> Result<Item, Infallible> {
         Ok(self.items[index])
+    }
+
+    fn visit(
+        &mut self,
+        begin: usize,
+        end: usize,
+        each: &mut dyn FnMut(&[Item]),
+    ) -> Result<(), Infallible> {
+        each(&self.items[begin..end]);
+        Ok(())
     }
 
     fn lower_bound(&mut self, bound: &Item) -> Result<usize, Infallible> {

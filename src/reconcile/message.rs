@@ -2,7 +2,7 @@
 //!
 //! What is read comes from anybody: nothing is allocated for what a message only claims to have.
 
-use super::items::Item;
+use super::items::{Item, Items};
 
 /// The first byte of a message of this version.
 pub(super) const VERSION: u8 = 0x61;
@@ -202,10 +202,20 @@ impl Writer {
         self.out.extend_from_slice(fingerprint);
     }
 
-    pub(super) fn id_list(&mut self, bound: &Bound, ids: &[[u8; 32]]) {
+    /// Writes the list of the items from `lower` up to, but without, `upper`.
+    pub(super) fn id_list<I: Items>(
+        &mut self,
+        bound: &Bound,
+        items: &mut I,
+        (lower, upper): (usize, usize),
+    ) -> Result<(), I::Error> {
         self.head(bound, Mode::IdList);
-        write_varint(ids.len() as u64, &mut self.out);
-        self.out.extend_from_slice(ids.as_flattened());
+        let count = upper - lower;
+        write_varint(count as u64, &mut self.out);
+        self.out.reserve(count * size_of::<[u8; 32]>());
+        items.visit(lower, upper, &mut |items| {
+            items.iter().for_each(|item| self.out.extend_from_slice(&item.id));
+        })
     }
 
     pub(super) fn finish(self) -> Vec<u8> {

@@ -131,20 +131,14 @@ impl<I: Items> Responder<'_, '_, I> {
     fn list(&mut self, bound: &Bound) -> Result<Frame, Failure<I::Error>> {
         self.reader.ids()?;
         let (lower, mut upper) = self.range(bound)?;
-        let before = self.writer.len();
+        let room = (self.bytes_full - self.writer.len()) / size_of::<[u8; 32]>() + 1;
         self.write_skip();
         let mut end = *bound;
-        let mut ids = Vec::new();
-        for index in lower..upper {
-            let item = self.items.item(index).map_err(Failure::Items)?;
-            if before + ids.len() * 32 > self.bytes_full {
-                end = Bound::whole(item);
-                upper = index;
-                break;
-            }
-            ids.push(item.id);
+        if upper - lower > room {
+            upper = lower + room;
+            end = Bound::whole(self.items.item(upper).map_err(Failure::Items)?);
         }
-        self.writer.id_list(&end, &ids);
+        self.writer.id_list(&end, self.items, (lower, upper)).map_err(Failure::Items)?;
         self.position = Some(upper);
         if self.writer.len() > self.bytes_full { self.end_frame(upper) } else { Ok(Frame::Open) }
     }
@@ -185,10 +179,7 @@ pub(super) fn write_split<I: Items>(
 ) -> Result<(), I::Error> {
     let count = upper - lower;
     if count < 2 * PARTS {
-        let ids: Result<Vec<_>, _> =
-            (lower..upper).map(|index| items.item(index).map(|item| item.id)).collect();
-        writer.id_list(bound, &ids?);
-        return Ok(());
+        return writer.id_list(bound, items, (lower, upper));
     }
     let mut begin = lower;
     for part in 0..parts {

@@ -10,6 +10,8 @@
 //! It is read in place from the map: finding an entry is a binary search, the next one is an
 //! addition. Pure: bytes in, bytes out.
 
+use std::cmp::Ordering;
+
 use super::key::{ENTRY_BYTES_MAX, Entry};
 use crate::sys;
 
@@ -20,7 +22,7 @@ pub(super) struct Block<'t> {
     rest: &'t [u8],
     rest_width: usize,
     /// An entry without its rest.
-    stem: [u8; ENTRY_BYTES_MAX],
+    stem: Entry,
 }
 
 impl<'t> Block<'t> {
@@ -33,8 +35,7 @@ impl<'t> Block<'t> {
         }
         let (shared, rest) = after.split_at(shared);
         let rest_width = width - shared.len();
-        let mut stem = [0; ENTRY_BYTES_MAX];
-        stem[..shared.len()].copy_from_slice(shared);
+        let stem = Entry::padded(shared);
         (rest.len() % rest_width == 0).then_some(Block { shared, rest, rest_width, stem })
     }
 
@@ -51,21 +52,13 @@ impl<'t> Block<'t> {
     #[inline]
     pub(super) fn entry(&self, position: usize) -> Entry {
         let at = position * self.rest_width;
-        let shared = self.shared.len();
-        // What is behind the entry is copied along and cut off again: a copy of a fixed length is a
-        // few instructions.
-        if let Some(rest) = self.rest.get(at..).and_then(|rest| rest.first_chunk()) {
-            let rest: &[u8; ENTRY_BYTES_MAX] = rest;
-            let mut bytes = [0; 2 * ENTRY_BYTES_MAX];
-            bytes[..ENTRY_BYTES_MAX].copy_from_slice(&self.stem);
-            bytes[shared..shared + ENTRY_BYTES_MAX].copy_from_slice(rest);
-            let (entry, _) = bytes.split_first_chunk().expect("there is twice as much");
-            return Entry::new(entry).cut(shared + self.rest_width);
-        }
-        let mut bytes = self.stem;
-        bytes[shared..shared + self.rest_width]
-            .copy_from_slice(&self.rest[at..at + self.rest_width]);
-        Entry::new(&bytes)
+        // What is behind the entry is read along and cut off: so the processor moves numbers, and
+        // nothing waits for bytes that were just written.
+        let rest = match self.rest.get(at..).and_then(|rest| rest.first_chunk()) {
+            Some(rest) => Entry::new(rest).cut(self.rest_width),
+            None => Entry::padded(&self.rest[at..at + self.rest_width]),
+        };
+        self.stem.followed_by(rest, self.shared.len())
     }
 
     /// Returns how many entries right below `position` have last bytes that are refused, `max` at
@@ -87,26 +80,31 @@ impl<'t> Block<'t> {
 
     /// Returns how many entries are not above `bound`.
     pub(super) fn count_up_to(&self, bound: &Entry) -> usize {
-        self.count(bound, |entry, bound| entry <= bound)
+        self.count(bound, Ordering::is_le)
     }
 
     /// Returns how many entries are below `bound`.
     pub(super) fn count_below(&self, bound: &Entry) -> usize {
-        self.count(bound, |entry, bound| entry < bound)
+        self.count(bound, Ordering::is_lt)
     }
 
-    fn count(&self, bound: &Entry, is_counted: impl Fn(&Entry, &Entry) -> bool) -> usize {
-        let bound_bytes = bound.bytes();
-        match self.shared.cmp(&bound_bytes[..self.shared.len()]) {
-            std::cmp::Ordering::Less => return self.len(),
-            std::cmp::Ordering::Greater => return 0,
-            std::cmp::Ordering::Equal => {}
+    fn count(&self, bound: &Entry, is_counted: impl Fn(Ordering) -> bool) -> usize {
+        let bound = bound.bytes();
+        let (shared, rest) = bound.split_at(self.shared.len());
+        match self.shared.cmp(shared) {
+            Ordering::Less => return self.len(),
+            Ordering::Greater => return 0,
+            Ordering::Equal => {}
         }
-        let bound = bound.cut(self.shared.len() + self.rest_width);
+        let bound = &rest[..self.rest_width];
+        let bound_head = head_of(bound);
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = (low + high) / 2;
-            if is_counted(&self.entry(middle), &bound) {
+            let entry = &self.rest[middle * self.rest_width..][..self.rest_width];
+            // Mostly the first bytes decide, and comparing them takes no call.
+            let order = head_of(entry).cmp(&bound_head).then_with(|| entry.cmp(bound));
+            if is_counted(order) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -119,6 +117,13 @@ impl<'t> Block<'t> {
     pub(super) fn unpack(&self, out: &mut Vec<Entry>) {
         out.extend((0..self.len()).map(|position| self.entry(position)));
     }
+}
+
+/// Returns the first bytes of what is compared with others of its length, as a number in the same
+/// order; zero if they are few.
+#[inline]
+fn head_of(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
 }
 
 /// Has those parts of a block fetched that a search in it looks at first.

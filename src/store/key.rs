@@ -36,6 +36,7 @@ impl Entry {
     pub(super) const MAX: Entry = Entry { head: u64::MAX, middle: u64::MAX, tail: u32::MAX };
 
     /// Returns the entry of exactly these bytes.
+    #[inline]
     pub(super) fn new(bytes: &[u8; ENTRY_BYTES_MAX]) -> Entry {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t] = *bytes;
         Entry {
@@ -46,6 +47,7 @@ impl Entry {
     }
 
     /// Returns the entry of these bytes and zeros after them; what is too long is cut off.
+    #[inline]
     pub(super) fn padded(bytes: &[u8]) -> Entry {
         let mut whole = [0; ENTRY_BYTES_MAX];
         let width = bytes.len().min(ENTRY_BYTES_MAX);
@@ -62,6 +64,24 @@ impl Entry {
             head: self.head & high(bits(0)),
             middle: self.middle & high(bits(8)),
             tail: self.tail & (high(bits(16)) >> 32) as u32,
+        }
+    }
+
+    /// Returns the entry whose first `shared` bytes, fewer than there are, are those of this one,
+    /// which has no others, and then come those of `rest`; what is too long is cut off.
+    #[inline]
+    pub(super) fn followed_by(self, rest: Entry, shared: usize) -> Entry {
+        let bits = 8 * shared as u32;
+        let high = u128::from(rest.head) << 64 | u128::from(rest.middle);
+        let moved = high.checked_shr(bits).unwrap_or(0);
+        let tail = match bits.checked_sub(32) {
+            None => (high << 32 | u128::from(rest.tail)) >> bits,
+            Some(bits) => high >> bits,
+        };
+        Entry {
+            head: self.head | (moved >> 64) as u64,
+            middle: self.middle | moved as u64,
+            tail: self.tail | tail as u32,
         }
     }
 
@@ -459,6 +479,19 @@ mod tests {
         assert_eq!(Index::ByKind.seq(&entry), Seq(99));
         assert_eq!(Index::ByKind.time(&entry), 77);
         assert_eq!(Index::ByKind.author4(&entry), Some([1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn an_entry_is_followed_by_bytes_as_if_they_were_copied_behind_it() {
+        let any: [u8; ENTRY_BYTES_MAX] = std::array::from_fn(|at| (at as u8 + 1) * 11);
+        for shared in 0..ENTRY_BYTES_MAX {
+            for width in 0..=ENTRY_BYTES_MAX - shared {
+                let (stem, rest) = (Entry::padded(&any[..shared]), Entry::padded(&any[..width]));
+                let copied = [&any[..shared], &any[..width]].concat();
+                let entry = stem.followed_by(rest, shared);
+                assert_eq!(entry, Entry::padded(&copied), "{shared}, {width}");
+            }
+        }
     }
 
     #[test]

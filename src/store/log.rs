@@ -150,9 +150,20 @@ impl Log {
     /// Has a record fetched into the processor's cache that is about to be read.
     #[inline]
     pub(super) fn expect(&self, seq: Seq) {
+        self.fetch(seq, LINES_AHEAD);
+    }
+
+    /// Does the same for the fixed part of a record.
+    #[inline]
+    pub(super) fn expect_head(&self, seq: Seq) {
+        self.fetch(seq, HEAD_LINES);
+    }
+
+    #[inline]
+    fn fetch(&self, seq: Seq, lines: usize) {
         let Some(place) = self.places.of(seq) else { return };
         let address = self.file.address(place.wrapping_mul(WORD_BYTES as u64));
-        for line in 0..LINES_AHEAD {
+        for line in 0..lines {
             sys::prefetch(address.wrapping_add(line * LINE_BYTES));
         }
     }
@@ -329,3 +340,5 @@ impl Log {
 const LINE_BYTES: usize = 64;
 /// Of the record itself: its fixed part and some text; the rest the processor fetches by itself.
 const LINES_AHEAD: usize = 5;
+/// Of the fixed part alone, wherever in its first line the record begins.
+const HEAD_LINES: usize = 4;

@@ -152,7 +152,8 @@ impl<'t> View<'t> {
     }
 
     /// Returns the event at `seq`, dead or alive.
-    pub(super) fn record(&self, seq: Seq) -> Result<Option<EventRef<'t>>, StoreError> {
+    #[inline]
+    pub(crate) fn record(&self, seq: Seq) -> Result<Option<EventRef<'t>>, StoreError> {
         match self.bytes(seq)? {
             Some(bytes) => record::decode(bytes, seq).map(Some),
             None => Ok(None),
@@ -180,6 +181,12 @@ impl<'t> View<'t> {
     #[inline]
     pub(crate) fn expect(&self, seq: Seq) {
         self.store.log().expect(seq);
+    }
+
+    /// Does the same for one of which only the fixed part will be read.
+    #[inline]
+    pub(super) fn expect_head(&self, seq: Seq) {
+        self.store.log().expect_head(seq);
     }
 
     /// Returns the living event with this id.

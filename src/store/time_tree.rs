@@ -7,10 +7,11 @@
 
 use super::cells::{self, Cells, Node, PARTS, SPLIT};
 use super::error::StoreError;
-use super::key::Range;
+use super::key::{Range, TIME_MAX};
 use super::overlay::Layers;
 use super::snapshot::{Snapshot, View};
-use super::sums::{Extra, Span, Stretch, is_set_aside};
+use super::sums::{Extra, Span, Stretch, is_set_aside_kind};
+use crate::nostr::Kind;
 use crate::reconcile::{Item, Items, Sum};
 use crate::seq::Seq;
 
@@ -68,6 +69,14 @@ enum Target {
     Bound(Item),
 }
 
+/// Whether records are asked if their events expire, so that they are set aside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Records {
+    /// They need not be: those that do are extra.
+    Trusted,
+    Asked,
+}
+
 /// Where it is.
 enum Place {
     /// Between two nodes, with this before it.
@@ -98,7 +107,10 @@ impl<'t> TimeTree<'t> {
         if self.path.is_empty() && self.leaf.is_none() {
             match self.open_root()? {
                 Some(root) => self.path.push(root),
-                None => self.leaf = Some(self.read_leaf(Node::ROOT, Sum::ZERO)?),
+                None => {
+                    let items = self.read(Node::ROOT.span(), Records::Asked)?;
+                    self.leaf = Some(Leaf::new(Node::ROOT, items, Sum::ZERO));
+                }
             }
         }
         let mut depth = 0;
@@ -122,12 +134,8 @@ impl<'t> TimeTree<'t> {
                 self.path.push(next);
                 continue;
             }
-            let leaf = self.read_leaf(node, begin)?;
-            if leaf.before.last() != Some(&end) {
-                // Blocks that a merge has changed since the layers were taken.
-                return Err(TreeError::Moved);
-            }
-            self.leaf = Some(leaf);
+            let items = self.read_known(node.span(), end - begin)?;
+            self.leaf = Some(Leaf::new(node, items, begin));
         }
         Ok(Place::Leaf)
     }
@@ -193,30 +201,73 @@ impl<'t> TimeTree<'t> {
         self.view.layers.overlays().flat_map(move |it| it.removed().within(span))
     }
 
-    fn read_leaf(&self, node: Node, begin: Sum) -> Result<Leaf, TreeError> {
-        let span = node.span();
-        let mut items = Vec::new();
+    /// Reads the items of a stretch of time of which the sum is known.
+    fn read_known(&self, span: Span, sum: Sum) -> Result<Vec<Item>, TreeError> {
+        // Of those that expire all that may be seen are extra, mostly; the sum tells.
+        for records in [Records::Trusted, Records::Asked] {
+            let items = self.read(span, records)?;
+            if items.iter().fold(Sum::ZERO, |sum, item| sum + Sum::of(&item.id)) == sum {
+                return Ok(items);
+            }
+        }
+        // Blocks that a merge has changed since the layers were taken.
+        Err(TreeError::Moved)
+    }
+
+    /// Reads the items of a stretch of time.
+    fn read(&self, span: Span, records: Records) -> Result<Vec<Item>, TreeError> {
         let merged = View::new(self.view.store, self.view.txn, &self.base);
         let mut scan = merged.scan(Range::time(span.first, span.last))?;
-        while let Some(found) = scan.next()? {
-            if let Some(event) = merged.by_seq(found.seq())?
-                && !is_set_aside(&event)
+        let mut found = Vec::new();
+        while let Some(entry) = scan.next()? {
+            if !entry.kind().is_some_and(|kind| is_set_aside_kind(Kind(kind))) {
+                found.push(entry.seq());
+            }
+        }
+        let mut items = Vec::with_capacity(found.len());
+        for (at, seq) in found.iter().enumerate() {
+            // The processor fetches the next records while it reads this one.
+            found.get(at + APPROACHED).inspect(|seq| merged.approach(**seq));
+            found.get(at + EXPECTED).inspect(|seq| merged.expect_head(**seq));
+            if let Some(event) = merged.record(*seq)?
+                && (records == Records::Trusted || event.expiration().is_none())
             {
                 items.push(Item { timestamp: event.created_at, id: event.id.0 });
             }
         }
+        // They were found from the newest on, and those of a second nearly in order.
+        items.reverse();
+        let seconds = items.chunk_by_mut(|a, b| a.timestamp == b.timestamp);
+        seconds.for_each(<[Item]>::sort_unstable);
         let added = self.added(span).flat_map(|stretch| stretch.items());
         let living = added.filter(|(seq, _)| !self.view.layers.is_dead(*seq));
         items.extend(living.map(|(_, item)| item));
-        items.sort_unstable();
-        let mut before = Vec::with_capacity(items.len() + 1);
-        let mut sum = begin;
-        before.push(sum);
-        for item in &items {
-            sum += Sum::of(&item.id);
-            before.push(sum);
-        }
-        Ok(Leaf { node, items, before })
+        // A few sorted runs, which this sort takes as they are.
+        items.sort();
+        // Who expires may have been given as an extra, too.
+        items.dedup();
+        Ok(items)
+    }
+
+    /// Gives many items, which are read at once.
+    fn visit_many(
+        &mut self,
+        begin: usize,
+        end: usize,
+        each: &mut dyn FnMut(&[Item]),
+    ) -> Result<(), TreeError> {
+        let first = self.item(begin)?.timestamp.min(TIME_MAX);
+        let last = self.item(end - 1)?.timestamp;
+        let last = if last < TIME_MAX { last } else { u64::MAX };
+        let from = self.lower_bound(&Item::at(first))?;
+        let to = match last.checked_add(1) {
+            Some(after) => self.lower_bound(&Item::at(after))?,
+            None => self.count()?,
+        };
+        let sum = self.sum(from, to)?;
+        let items = self.read_known(Span { first, last }, sum)?;
+        each(items.get(begin - from..end - from).ok_or(TreeError::Moved)?);
+        Ok(())
     }
 
     /// Returns the sum of the first `rank` items.
@@ -254,6 +305,17 @@ impl Open {
 }
 
 impl Leaf {
+    fn new(node: Node, items: Vec<Item>, begin: Sum) -> Leaf {
+        let mut before = Vec::with_capacity(items.len() + 1);
+        let mut sum = begin;
+        before.push(sum);
+        for item in &items {
+            sum += Sum::of(&item.id);
+            before.push(sum);
+        }
+        Leaf { node, items, before }
+    }
+
     /// Returns which of its items has so many before it, itself included.
     fn at(&self, rank: usize) -> Option<usize> {
         let at = rank.checked_sub(usize::try_from(self.before[0].count()).ok()?)?;
@@ -278,6 +340,34 @@ impl Items for TimeTree<'_> {
         }
     }
 
+    fn visit(
+        &mut self,
+        begin: usize,
+        end: usize,
+        each: &mut dyn FnMut(&[Item]),
+    ) -> Result<(), TreeError> {
+        let mut index = begin;
+        while end - index >= MANY {
+            let next = end.min(index + READ_MAX);
+            self.visit_many(index, next, each)?;
+            index = next;
+        }
+        while index < end {
+            let Place::Leaf = self.find(Target::Item(index as u64))? else {
+                return Err(TreeError::Moved);
+            };
+            let leaf = self.leaf();
+            let items = leaf.at(index).map_or(&[][..], |at| &leaf.items[at..]);
+            let items = &items[..items.len().min(end - index)];
+            if items.is_empty() {
+                return Err(TreeError::Moved);
+            }
+            each(items);
+            index += items.len();
+        }
+        Ok(())
+    }
+
     fn lower_bound(&mut self, bound: &Item) -> Result<usize, TreeError> {
         Ok(match self.find(Target::Bound(*bound))? {
             Place::Edge(sum) => count(sum),
@@ -294,6 +384,14 @@ impl Items for TimeTree<'_> {
         Ok(self.up_to(end)? - before)
     }
 }
+
+/// Items that are better read at once than part of time by part of time: some parts.
+const MANY: usize = 4 * SPLIT as usize;
+/// Items that are read at once, of those that are wanted.
+const READ_MAX: usize = 1 << 14;
+/// How far ahead of a record its place is fetched, and how far the record itself.
+const APPROACHED: usize = 32;
+const EXPECTED: usize = 16;
 
 fn count(sum: Sum) -> usize {
     usize::try_from(sum.count()).expect("events are fewer than addresses")
