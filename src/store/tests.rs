@@ -270,6 +270,9 @@ fn same_sums(store: &Store, living: &[Event]) {
         let (a, b) = (random.usize(..=items.len()), random.usize(..=items.len()));
         let Ok(sum) = expected.sum(a.min(b), a.max(b));
         assert_eq!(tree.sum(a.min(b), a.max(b)).unwrap(), sum, "{a} to {b}");
+        let mut listed = Vec::new();
+        tree.visit(a.min(b), a.max(b), &mut |items| listed.extend_from_slice(items)).unwrap();
+        assert_eq!(listed, items[a.min(b)..a.max(b)], "{a} to {b}");
         let mut bound = Item::at(random.u64(990..1050));
         random.fill(&mut bound.id[..2]);
         let bounds = [bound, Item::at(bound.timestamp), Item::at(bound.timestamp << 40)];

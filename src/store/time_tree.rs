@@ -385,8 +385,8 @@ impl Items for TimeTree<'_> {
     }
 }
 
-/// Items that are better read at once than part of time by part of time: some parts.
-const MANY: usize = 4 * SPLIT as usize;
+/// Items that are better read at once than part of time by part of time: some parts. Tests have few.
+const MANY: usize = if cfg!(test) { 8 } else { 4 * SPLIT as usize };
 /// Items that are read at once, of those that are wanted.
 const READ_MAX: usize = 1 << 14;
 /// How far ahead of a record its place is fetched, and how far the record itself.
