@@ -274,6 +274,11 @@ impl Cursor {
         let unread = self.hits.len() - records.len().min(self.hits.len());
         while let Some(hit) = self.hits.get(self.given) {
             let place = self.given.checked_sub(unread);
+            if place.is_none() {
+                let later = |ahead: usize| self.hits.get(self.given + ahead).map(|hit| hit.seq);
+                later(APPROACHED).into_iter().for_each(|seq| view.approach(seq));
+                later(EXPECTED).into_iter().for_each(|seq| view.expect(seq));
+            }
             self.given += 1;
             let event = match place.and_then(|place| records.get(place).copied().flatten()) {
                 Some(event) => Some(event),
@@ -288,6 +293,11 @@ impl Cursor {
         Ok(Step::Done)
     }
 }
+
+/// How far ahead of a record that was found in an earlier slice its place is fetched, and how far
+/// the record itself.
+const APPROACHED: usize = 16;
+const EXPECTED: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -29,8 +29,9 @@ pub(super) enum Plan {
 
 /// Beyond this many ranges a plan is not tried: opening them would cost more than it could save.
 const RANGES_MAX: usize = 200_000;
-/// Reading an author's one event costs about as much as stepping over this many entries.
-const ENTRIES_PER_RANGE: usize = 70;
+/// Reading an author's one event costs about as much as stepping over this many entries of others,
+/// block by block.
+const ENTRIES_PER_RANGE: usize = 250;
 /// Addresses are only tried while they are few.
 const ADDRESSES_MAX: usize = 2_000;
 

@@ -95,7 +95,7 @@ impl Cost {
 /// Opening a range costs about as much as this many further entries.
 pub(super) const STEPS_PER_RANGE: u64 = 40;
 /// Reading a record costs about as much as this many entries.
-pub(super) const STEPS_PER_RECORD: u64 = 30;
+pub(super) const STEPS_PER_RECORD: u64 = 20;
 
 /// Where a walk stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,10 @@
 //! addition. Pure: bytes in, bytes out.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
-use super::key::{ENTRY_BYTES_MAX, Entry};
+use super::key::Entry;
+use crate::seq::Seq;
 use crate::sys;
 
 /// A block in the map, with the width of its entries.
@@ -76,6 +78,25 @@ impl<'t> Block<'t> {
         let entries = below.rchunks_exact(self.rest_width).take(max);
         let last = |entry: &[u8]| entry.last_chunk().copied();
         entries.take_while(|entry| last(entry).is_some_and(&refuses)).count()
+    }
+
+    /// Returns how many of the entries at these places have a seq that is counted; `seq_at` is where
+    /// in an entry it stands.
+    pub(super) fn count_seqs(
+        &self,
+        places: Range<usize>,
+        seq_at: usize,
+        is_counted: impl Fn(Seq) -> bool,
+    ) -> usize {
+        let seq = |bytes: &[u8]| bytes.first_chunk().map_or(Seq::ZERO, |five| Seq::from_be5(*five));
+        let Some(at) = seq_at.checked_sub(self.shared.len()) else {
+            // Nearly all that the entries say they say together.
+            let entries = places.map(|place| self.entry(place).bytes());
+            return entries.filter(|entry| is_counted(seq(&entry[seq_at..]))).count();
+        };
+        let entries = &self.rest[places.start * self.rest_width..places.end * self.rest_width];
+        let entries = entries.chunks_exact(self.rest_width);
+        entries.filter(|entry| is_counted(seq(&entry[at..]))).count()
     }
 
     /// Returns how many entries are not above `bound`.
@@ -209,6 +230,7 @@ fn shared_bytes(first: &Entry, last: &Entry, width: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::key::ENTRY_BYTES_MAX;
     use super::*;
 
     fn entries(count: usize, step: u64) -> Vec<Entry> {
@@ -270,6 +292,31 @@ mod tests {
                 }
                 assert_eq!(block.count_refused(1, 1, |_: [u8; ENTRY_BYTES_MAX + 1]| true), 0);
             }
+        }
+    }
+
+    #[test]
+    fn seqs_are_counted_as_a_walk_would() {
+        for (width, seq_at) in [(13, 8), (16, 7), (20, 15)] {
+            for step in [1, 1 << 20] {
+                let run = entries(60, step);
+                let mut bytes = Vec::new();
+                pack(&run, width, &mut bytes);
+                let block = Block::new(&bytes, width).unwrap();
+                let is_counted = |seq: Seq| seq.0 % 3 == 0;
+                let seq = |entry: &&Entry| {
+                    let bytes = entry.bytes();
+                    is_counted(Seq::from_be5(*bytes[seq_at..].first_chunk().unwrap()))
+                };
+                for (from, to) in [(0, 60), (0, 0), (7, 8), (13, 59)] {
+                    let expected = run[from..to].iter().filter(seq).count();
+                    assert_eq!(block.count_seqs(from..to, seq_at, is_counted), expected);
+                }
+            }
+            let mut bytes = Vec::new();
+            pack(&entries(1, 7), width, &mut bytes);
+            let block = Block::new(&bytes, width).unwrap();
+            assert_eq!(block.count_seqs(0..1, seq_at, |seq| seq == Seq::ZERO), 1);
         }
     }
 

@@ -154,7 +154,7 @@ impl Index {
     }
 
     /// Returns where the `seq` of an entry starts.
-    const fn seq_at(self) -> usize {
+    pub(super) const fn seq_at(self) -> usize {
         match self {
             Index::ById => 8,
             Index::ByAuthorKind | Index::ByTag => 15,
@@ -341,6 +341,17 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    /// Returns the kind of all entries of the range, if there is but one.
+    pub(crate) fn kind_alone(&self) -> Option<u16> {
+        let is_told = match self.index {
+            Index::ByAuthorKind | Index::ByTag => self.low.head == self.high.head,
+            Index::ByKind => true,
+            Index::ById | Index::ByTime | Index::ByExpiry => false,
+        };
+        let kind = self.index.kind(&self.low).filter(|_| is_told);
+        kind.filter(|kind| self.index.kind(&self.high) == Some(*kind))
+    }
+
     /// Returns the range of entries that start with `prefix`, for `since <= time <= until`.
     ///
     /// The prefix must end where the index's time starts.

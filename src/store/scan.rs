@@ -152,6 +152,18 @@ impl<'t> Scan<'t> {
         Ok(skipped)
     }
 
+    /// Returns how many entries of living events are left.
+    pub(crate) fn count(mut self) -> Result<u64, StoreError> {
+        let mut count = 0;
+        // What stands in memory may stand in a block, too.
+        while !self.runs.is_empty() && self.next()?.is_some() {
+            count += 1;
+        }
+        let layers = self.view.layers;
+        let is_living = |seq: Seq| seq <= layers.last && !layers.is_dead(seq);
+        Ok(count + self.blocks.count(self.index, is_living)?)
+    }
+
     /// Returns the highest entry of all sources and steps over it in each.
     fn next_entry(&mut self) -> Result<Option<Entry>, StoreError> {
         let in_blocks = self.blocks.peek();
@@ -251,6 +263,22 @@ impl<'t> Blocks<'t> {
         let skipped = block.count_refused(self.left, max, refuses);
         self.left -= skipped;
         skipped
+    }
+
+    /// Returns how many entries with such seqs are left; they are stepped over.
+    fn count(&mut self, index: Index, is_counted: impl Fn(Seq) -> bool) -> Result<u64, StoreError> {
+        let next = self.next.take().is_some_and(|next| is_counted(index.seq(&next)));
+        let mut count = u64::from(next);
+        while let Some(block) = self.block {
+            let from = block.count_below(&self.low).min(self.left);
+            count += block.count_seqs(from..self.left, index.seq_at(), &is_counted) as u64;
+            if from > 0 {
+                self.block = None;
+            } else {
+                self.load()?;
+            }
+        }
+        Ok(count)
     }
 
     /// Goes to the next lower block.
