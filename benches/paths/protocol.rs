@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use chappe::net;
 use chappe::nostr::message::SubscriptionId;
-use chappe::nostr::{ClientMessage, Event, Filter, Verifier, message};
+use chappe::nostr::{ClientMessage, Event, Filter, Signed, Verifier, message};
 
 use super::Failure;
 use super::events::Events;
@@ -43,6 +43,14 @@ pub(crate) fn measure(
     report.path("verify", Some(bytes), limits.verification(bytes), || {
         usize::from(verifier.check(black_box(&events.event(next()).view())).is_ok())
     });
+    for count in [256, 1_024, 4_096] {
+        let signed: Vec<Signed> =
+            (0..count).map(|number| Signed::of(&events.event(number).view())).collect();
+        let name = format!("signature, {count} together");
+        report.path(&name, None, limits.verification(0.0), || {
+            signed.len() - verifier.wrong_signatures(black_box(&signed), [1; 16]).len()
+        });
+    }
     let mut out = Vec::new();
     report.path("render an event", Some(bytes), limits.memcpy(bytes), || {
         out.clear();

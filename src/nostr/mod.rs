@@ -37,4 +37,4 @@ pub use message::{ClientMessage, MessageError, RelayMessage, SubscriptionId};
 pub use reject::{Prefix, Reject};
 pub use tag::{Tag, Tags, Value};
 pub use url::RelayUrl;
-pub use verify::{Invalid, Keypair, Verified, Verifier, sha256};
+pub use verify::{Invalid, Keypair, Signed, Verified, Verifier, sha256};
