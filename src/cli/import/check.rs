@@ -1,13 +1,17 @@
-//! From a chunk of lines to verified events; runs on all cores.
+//! From chunks of lines to verified events; runs on all cores.
+//!
+//! Signatures are checked together, those of some thousands of events at once. Until then events
+//! are prepared as if they were right: a chunk that holds a wrong one is read again.
 
 use std::io;
 
 use super::lines::{Chunk, Text};
 use crate::mailbox::{Received, Receiver};
-use crate::nostr::{Event, Kind, Verifier};
+use crate::nostr::{Event, Invalid, Kind, Signed, Verified, Verifier};
 use crate::seq::Seq;
 use crate::session::{self, OwnNames};
 use crate::store::{Prepared, Preparer, Store, StoreError};
+use crate::sys;
 
 /// Whether signatures are checked; ids always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +83,27 @@ pub(super) struct Checker {
     rejected: Rejected,
     names: OwnNames,
     line_bytes_max: usize,
+    /// Chunks whose signatures are still to be checked.
+    held: Vec<Held>,
+    /// The signatures of their events.
+    signed: Vec<Signed>,
+}
+
+/// A chunk that is checked but for its signatures.
+struct Held {
+    checked: Checked,
+    /// The lines whose signatures are to be checked.
+    lines: Vec<u64>,
+}
+
+/// How an event's signature is judged.
+enum Proof<'p> {
+    /// It is not.
+    Trusted,
+    /// Later: the line and the signature are noted.
+    Noted(&'p mut Vec<u64>, &'p mut Vec<Signed>),
+    /// It was, on these lines, in order; any other is checked.
+    Known(&'p [(u64, Result<(), Invalid>)]),
 }
 
 impl Checker {
@@ -103,11 +128,59 @@ impl Checker {
             rejected,
             names,
             line_bytes_max,
+            held: Vec::new(),
+            signed: Vec::new(),
         }
     }
 
-    /// Parses and verifies the lines of a chunk.
-    pub(super) fn check(&mut self, work: Work) -> Result<Checked, StoreError> {
+    /// Tells whether it holds enough: for so many signatures to be checked at once, or for as much
+    /// as they wait.
+    pub(super) fn is_full(&self, chunks_max: usize) -> bool {
+        self.held.len() >= chunks_max || self.signed.len() >= SIGNATURES_ENOUGH
+    }
+
+    /// Parses the lines of a chunk and checks all but the signatures.
+    pub(super) fn take(&mut self, work: Work) -> Result<(), StoreError> {
+        let mut lines = Vec::new();
+        let mut signed = std::mem::take(&mut self.signed);
+        let proof = match self.signatures {
+            Signatures::Checked => Proof::Noted(&mut lines, &mut signed),
+            Signatures::Trusted => Proof::Trusted,
+        };
+        let checked = self.read(work, proof);
+        self.signed = signed;
+        self.held.push(Held { checked: checked?, lines });
+        Ok(())
+    }
+
+    /// Checks the signatures and gives the chunks back, in order.
+    pub(super) fn finish(&mut self) -> Result<Vec<Checked>, StoreError> {
+        let wrong = self.verifier.wrong_signatures(&self.signed, sys::random_bytes());
+        self.signed.clear();
+        let mut wrong = wrong.into_iter().peekable();
+        let mut number = 0;
+        let mut finished = Vec::with_capacity(self.held.len());
+        for Held { checked, lines } in std::mem::take(&mut self.held) {
+            let next = number + lines.len();
+            if wrong.peek().is_none_or(|wrong| *wrong >= next) {
+                number = next;
+                finished.push(checked);
+                continue;
+            }
+            let known: Vec<_> = lines
+                .into_iter()
+                .map(|line| {
+                    let is_wrong = wrong.next_if_eq(&number).is_some();
+                    number += 1;
+                    (line, if is_wrong { Err(Invalid::Signature) } else { Ok(()) })
+                })
+                .collect();
+            finished.push(self.read(checked.work, Proof::Known(&known))?);
+        }
+        Ok(finished)
+    }
+
+    fn read(&mut self, work: Work, mut proof: Proof<'_>) -> Result<Checked, StoreError> {
         let mut read = 0;
         let mut parsed: Vec<(u64, &[u8], Event)> = Vec::new();
         let mut invalid: Vec<(u64, &[u8], String)> = Vec::new();
@@ -136,17 +209,19 @@ impl Checker {
         // A record is shorter than its line.
         events.reserve(work.chunk.bytes.len(), parsed.len());
         for (line, text, event) in parsed {
-            let result = match self.signatures {
-                Signatures::Checked => self.verifier.verify(event),
-                Signatures::Trusted => self.verifier.verify_id_only(event),
-            };
-            match result {
+            match self.verify(event, line, &proof) {
                 // In the store it would be obeyed (NIP-62).
                 Ok(event) if self.is_foreign_request(event.event()) => {
                     invalid.push((line, text, FOREIGN_REQUEST.to_owned()));
                 }
-                Ok(event) => self.preparer.add(&mut events, &event),
-                Err((_, error)) => invalid.push((line, text, error.to_string())),
+                Ok(event) => {
+                    if let Proof::Noted(lines, signed) = &mut proof {
+                        lines.push(line);
+                        signed.push(Signed::of(&event.event().view()));
+                    }
+                    self.preparer.add(&mut events, &event);
+                }
+                Err(error) => invalid.push((line, text, error.to_string())),
             }
         }
         invalid.sort_by_key(|(line, _, _)| *line);
@@ -159,6 +234,21 @@ impl Checker {
         }
         let faults = invalid.into_iter().map(|(line, _, reason)| Fault { line, reason }).collect();
         Ok(Checked { read, events, duplicate, faults, rejected, work })
+    }
+
+    fn verify(&mut self, event: Event, line: u64, proof: &Proof<'_>) -> Result<Verified, Invalid> {
+        let result = match proof {
+            Proof::Trusted | Proof::Noted(..) => self.verifier.verify_id_only(event),
+            Proof::Known(known) => match known.binary_search_by_key(&line, |(line, _)| *line) {
+                Ok(place) => {
+                    known[place].1?;
+                    self.verifier.verify_id_only(event)
+                }
+                // It was stored when the chunk was read first.
+                Err(_) => self.verifier.verify(event),
+            },
+        };
+        result.map_err(|(_, invalid)| invalid)
     }
 
     fn is_foreign_request(&self, event: &Event) -> bool {
@@ -184,6 +274,9 @@ impl Checker {
 /// Authors that a checker remembers: a file holds events of many.
 const KEYS_MAX: usize = 1 << 16;
 
+/// More signatures at once would save little more.
+const SIGNATURES_ENOUGH: usize = 3_072;
+
 const FOREIGN_REQUEST: &str = "request to vanish from another relay (see relay.url)";
 
 #[cfg(test)]
@@ -203,7 +296,8 @@ mod tests {
         let (_, used) = mailbox(1);
         let mut checker =
             Checker::new(store.clone(), signatures, Rejected::Kept, names, 1_000, used);
-        checker.check(work).expect("the store can be read")
+        checker.take(work).expect("the store can be read");
+        checker.finish().expect("the store can be read").remove(0)
     }
 
     fn line(created_at: u64) -> String {
@@ -247,5 +341,47 @@ mod tests {
         writer.commit_prepared(&[checked.events], 10).expect("a commit");
         let again = check(&store, Signatures::Checked, &text);
         assert_eq!((again.read, again.events.len(), again.duplicate), (7, 0, 2));
+    }
+
+    #[test]
+    fn what_is_wrong_among_chunks_checked_together_is_found_in_its_chunk() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let options =
+            StoreOptions { map_bytes: Some(1 << 26), durability: Durability::Lazy, salt: [1; 16] };
+        let store = Store::open(directory.path(), &options).expect("a store");
+        let mut text: Vec<String> = (0..900).map(line).collect();
+        // Of a right id, and another signature; and an id that is none.
+        let sig = |line: &str| line[line.len() - 130..].to_owned();
+        for (place, other) in [(0, 1), (399, 400), (898, 899)] {
+            text[place] = text[place].replace(&sig(&text[place]), &sig(&text[other]));
+        }
+        text[500] = text[500].replace("hello", "jello");
+        let bounds = Bounds { read_bytes: 1 << 16, line_bytes_max: 1_000 };
+        let text = text.join("\n");
+        let mut chunks = Chunks::new(text.as_bytes(), bounds);
+        let names = OwnNames::Local(([127, 0, 0, 1], 7777).into());
+        let (_, used) = mailbox(1);
+        let mut checker =
+            Checker::new(store, Signatures::Checked, Rejected::Kept, names, 1_000, used);
+        for order in 0.. {
+            let mut chunk = Chunk::default();
+            let more = chunks.fill(&mut chunk).expect("memory does not fail");
+            checker.take(Work { order, source: 0, chunk, broken: None }).expect("it can be read");
+            if !more {
+                break;
+            }
+        }
+        assert!(checker.is_full(2));
+        let all = checker.finish().expect("the store can be read");
+        let orders: Vec<u64> = all.iter().map(|checked| checked.work.order).collect();
+        assert_eq!(orders, (0..all.len() as u64).collect::<Vec<_>>());
+        let faults: Vec<_> = all.iter().flat_map(|checked| &checked.faults).collect();
+        let faults: Vec<_> =
+            faults.iter().map(|fault| (fault.line, fault.reason.as_str())).collect();
+        let (id, signature) = ("event id does not match", "signature is wrong");
+        assert_eq!(faults, [(1, signature), (400, signature), (501, id), (899, signature)]);
+        assert_eq!(all.iter().map(|checked| checked.events.len()).sum::<usize>(), 896);
+        assert_eq!(all.iter().map(|checked| checked.read).sum::<u64>(), 900);
+        assert!(checker.finish().expect("there is nothing").is_empty());
     }
 }

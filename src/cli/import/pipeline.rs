@@ -99,7 +99,12 @@ enum Report {
 impl Line {
     fn start(store: &Store, options: &Options<'_>) -> Result<Self, Failure> {
         let checkers = sys::core_count();
-        let buffers = checkers * BUFFERS_PER_CHECKER + BUFFERS_EXTRA;
+        let together = match options.signatures {
+            Signatures::Checked => (CHUNKS_TOGETHER_ALL / checkers).clamp(4, CHUNKS_TOGETHER_MAX),
+            Signatures::Trusted => 1,
+        };
+        let per_checker = BUFFERS_PER_CHECKER.max(2 * together);
+        let buffers = checkers * per_checker + BUFFERS_EXTRA;
         let (empty, empty_taker) = mailbox(buffers);
         for _ in 0..buffers {
             // Room for what a read leaves over, too.
@@ -136,7 +141,9 @@ impl Line {
                 used_taker.clone(),
             );
             let (work, alarm) = (work.clone(), Alarm(reporter.clone()));
-            spawn(&format!("check-{number}"), move || check_all(&mut checker, &work, &alarm))?;
+            spawn(&format!("check-{number}"), move || {
+                check_all(&mut checker, together, &work, &alarm);
+            })?;
         }
         interrupt::watch(move || drop(reporter.send(Report::Interrupted)))?;
         Ok(line)
@@ -218,17 +225,38 @@ impl Drop for Alarm {
     }
 }
 
-/// A checker thread.
-fn check_all(checker: &mut Checker, work: &Receiver<Work>, alarm: &Alarm) {
-    while let Some(work) = work.recv() {
-        let report = match checker.check(work) {
-            Ok(checked) => Report::Checked(Box::new(checked)),
-            Err(error) => Report::Failed(error),
-        };
-        if alarm.0.send(report).is_err() {
-            return;
+/// A checker thread: takes what is there, up to so many chunks, and checks it together.
+fn check_all(checker: &mut Checker, together: usize, work: &Receiver<Work>, alarm: &Alarm) {
+    while let Some(first) = work.recv() {
+        match check(checker, together, first, work) {
+            Ok(finished) => {
+                for checked in finished {
+                    if alarm.0.send(Report::Checked(Box::new(checked))).is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                let _ = alarm.0.send(Report::Failed(error));
+                return;
+            }
         }
     }
+}
+
+fn check(
+    checker: &mut Checker,
+    together: usize,
+    first: Work,
+    work: &Receiver<Work>,
+) -> Result<Vec<Checked>, StoreError> {
+    checker.take(first)?;
+    while !checker.is_full(together) {
+        // A slow source is not waited for.
+        let Received::Message(next) = work.try_recv() else { break };
+        checker.take(next)?;
+    }
+    checker.finish()
 }
 
 /// The end of the line: commits and counts.
@@ -375,6 +403,12 @@ const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
 /// Chunks under way for each checker, so that none waits while another chunk takes long.
 const BUFFERS_PER_CHECKER: usize = 4;
+
+/// Chunks whose signatures a checker checks together, for each of many checkers as few as make
+/// [`CHUNKS_TOGETHER_ALL`]: they all are in memory.
+const CHUNKS_TOGETHER_MAX: usize = 12;
+
+const CHUNKS_TOGETHER_ALL: usize = 96;
 
 /// Chunks in the hands of the reader and of the commit, and those that wait for the commit to be
 /// written: some megabytes.
