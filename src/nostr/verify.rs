@@ -8,7 +8,7 @@
 //! Nearly nobody does, so that form is tried second, and only where it differs. Both forms are
 //! injective: accepting either cannot give two events one id.
 //!
-//! Many signatures are checked at less than half the cost of each alone: see [`many`], [`batch`] and
+//! Many signatures are checked at less than half the cost of each alone: see `many`, `batch` and
 //! what they stand on.
 
 mod batch;
