@@ -48,7 +48,7 @@ pub(crate) fn measure(
             (0..count).map(|number| Signed::of(&events.event(number).view())).collect();
         let name = format!("signature, {count} together");
         report.path(&name, None, limits.verification(0.0), || {
-            signed.len() - verifier.wrong_signatures(black_box(&signed), [1; 16]).len()
+            signed.len() - verifier.wrong_signatures(black_box(&signed), || [1; 16]).len()
         });
     }
     let mut out = Vec::new();

@@ -88,6 +88,8 @@ pub struct Verifier {
     /// even y.
     keys: Vec<Option<(PublicKey, secp256k1::PublicKey)>>,
     pace: many::Pace,
+    /// Kept for its memory.
+    sum: sum::Sum,
 }
 
 impl Verifier {
@@ -107,7 +109,12 @@ impl Verifier {
     pub fn with_keys(keys: usize) -> Verifier {
         assert!(keys.is_power_of_two(), "the slot is a mask of key bits");
         assert!(keys <= 1 << 16, "the slot is told by two bytes of the key");
-        Verifier { scratch: Vec::new(), keys: vec![None; keys], pace: many::Pace::default() }
+        Verifier {
+            scratch: Vec::new(),
+            keys: vec![None; keys],
+            pace: many::Pace::default(),
+            sum: sum::Sum::default(),
+        }
     }
 
     /// Checks the id, then the signature.

@@ -155,7 +155,7 @@ impl Checker {
 
     /// Checks the signatures and gives the chunks back, in order.
     pub(super) fn finish(&mut self) -> Result<Vec<Checked>, StoreError> {
-        let wrong = self.verifier.wrong_signatures(&self.signed, sys::random_bytes());
+        let wrong = self.verifier.wrong_signatures(&self.signed, sys::random_bytes);
         self.signed.clear();
         let mut wrong = wrong.into_iter().peekable();
         let mut number = 0;

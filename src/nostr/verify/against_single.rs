@@ -1,6 +1,7 @@
 //! Batches against the single check, which is the library's own.
 
-use super::batch::{Batch, Draws, SHAPES, Shape, WIDEST};
+use super::batch::{Batch, SHAPES, Shape, WIDEST};
+use super::sum::Sum;
 use super::{Event, EventId, Invalid, Keypair, Kind, PublicKey, Signed, Verifier, vectors};
 
 const SEED: [u8; 16] = [9; 16];
@@ -25,8 +26,8 @@ fn shapes() -> impl Iterator<Item = Shape> {
 
 /// What the batch says; a signature that it cannot hold is a wrong one to it.
 fn batch_holds(shape: Shape, signed: &[Signed]) -> bool {
-    let (mut draws, mut verifier) = (Draws::new(SEED), Verifier::new());
-    let mut batch = Batch::shaped(shape, &mut draws);
+    let mut verifier = Verifier::new();
+    let mut batch = Batch::shaped(shape, SEED, Sum::default());
     let all = signed.iter().all(|signed| {
         let point = verifier.point(&signed.pubkey);
         point.is_some_and(|point| batch.add(signed, &point).is_ok())
@@ -177,7 +178,7 @@ fn the_vectors_of_bip_340_come_out_as_they_should() {
         let mut signed = many(250);
         signed[100] = vector;
         let expected: &[usize] = if is_right { &[] } else { &[100] };
-        assert_eq!(Verifier::new().wrong_signatures(&signed, SEED), expected);
+        assert_eq!(Verifier::new().wrong_signatures(&signed, || SEED), expected);
     }
 }
 
@@ -194,8 +195,7 @@ fn exactly_the_wrong_ones_are_found_among_many() {
             let kinds = spoilt(&right[place], &right[(place + 1) % right.len()]);
             signed[place] = kinds[random.usize(..kinds.len())];
         }
-        let seed_of_factors = random.u128(..).to_le_bytes();
-        let wrong = verifier.wrong_signatures(&signed, seed_of_factors);
+        let wrong = verifier.wrong_signatures(&signed, || fastrand::u128(..).to_le_bytes());
         assert_eq!(wrong, wrong_alone(&signed), "seed {seed}, {wrong_count} wrong");
     }
 }
@@ -216,7 +216,7 @@ fn events_keep_their_order_and_each_its_fault() {
     for event in &events {
         expected.push(alone.verify(event.clone()));
     }
-    let found = Verifier::new().verify_all(events, SEED);
+    let found = Verifier::new().verify_all(events, || SEED);
     assert_eq!(found, expected);
     let faults = found.iter().filter_map(|result| result.as_ref().err().map(|(_, fault)| *fault));
     let (id, signature) = (Invalid::Id, Invalid::Signature);

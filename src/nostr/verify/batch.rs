@@ -25,10 +25,10 @@ use super::integer::{self, Half, LAMBDA};
 use super::sum::Sum;
 
 /// Signatures that are checked together.
-pub(super) struct Batch<'d> {
+pub(super) struct Batch {
     sum: Sum,
     shape: Shape,
-    draws: &'d mut Draws,
+    draws: Draws,
     lambda: Scalar,
     /// What each challenge is hashed behind.
     tagged: Sha256,
@@ -42,19 +42,20 @@ pub(super) struct Batch<'d> {
 #[derive(Debug)]
 pub(super) struct Unusual;
 
-impl<'d> Batch<'d> {
-    /// Returns an empty batch with room for so many signatures.
-    pub(super) fn new(count: usize, draws: &'d mut Draws) -> Batch<'d> {
+impl Batch {
+    /// Returns an empty batch for so many signatures, in the memory of a sum.
+    pub(super) fn new(count: usize, seed: [u8; 16], sum: Sum) -> Batch {
         let fitting = SHAPES.iter().find(|(most, _)| count <= *most);
-        Batch::shaped(fitting.map_or(WIDEST, |(_, shape)| *shape), draws)
+        Batch::shaped(fitting.map_or(WIDEST, |(_, shape)| *shape), seed, sum)
     }
 
-    pub(super) fn shaped(shape: Shape, draws: &'d mut Draws) -> Batch<'d> {
+    pub(super) fn shaped(shape: Shape, seed: [u8; 16], mut sum: Sum) -> Batch {
+        sum.begin(shape.width);
         let tag: [u8; 32] = Sha256::digest(b"BIP0340/challenge").into();
         Batch {
-            sum: Sum::new(shape.width),
+            sum,
             shape,
-            draws,
+            draws: Draws::new(seed),
             lambda: Scalar::from_be_bytes(LAMBDA).expect("lambda is below the order"),
             tagged: Sha256::new().chain_update(tag).chain_update(tag),
             signed: Residue::ZERO,
@@ -105,7 +106,7 @@ impl<'d> Batch<'d> {
     }
 
     /// Tells whether all signatures are right; never if one is not.
-    pub(super) fn holds(mut self) -> bool {
+    pub(super) fn holds(&mut self) -> bool {
         for (author, often) in std::mem::take(&mut self.authors).into_values() {
             if self.add_author(author, often).is_err() {
                 return false;
@@ -113,6 +114,11 @@ impl<'d> Batch<'d> {
         }
         let signed = self.signed.0.map(|number| PublicKey::from_secret_key(&number));
         self.sum.total() == signed
+    }
+
+    /// Gives the sum back for its memory.
+    pub(super) fn into_sum(self) -> Sum {
+        self.sum
     }
 
     fn add_author(&mut self, author: PublicKey, often: Residue) -> Result<(), Unusual> {
@@ -176,7 +182,7 @@ impl Residue {
 }
 
 /// Numbers that are as hard to foresee as their seed.
-pub(super) struct Draws {
+struct Draws {
     seed: [u8; 16],
     blocks: u64,
     block: [u8; 32],
@@ -184,7 +190,7 @@ pub(super) struct Draws {
 }
 
 impl Draws {
-    pub(super) fn new(seed: [u8; 16]) -> Draws {
+    fn new(seed: [u8; 16]) -> Draws {
         Draws { seed, blocks: 0, block: [0; 32], used: 32 }
     }
 

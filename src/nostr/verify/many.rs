@@ -5,17 +5,17 @@
 //! twice as many after each failure. Whoever sends wrong signatures to make work gains little by
 //! it: the worst row of them costs about a fifth more than checking each alone.
 
-use super::batch::{Batch, Draws};
+use super::batch::Batch;
 use super::{Event, Invalid, Signed, Verified, Verifier};
 
 impl Verifier {
     /// Checks ids, then the signatures together; the results are in the order of the events.
     ///
-    /// The seed must be one that whoever sent the events could not know, and used once.
+    /// For the seed see [`Verifier::wrong_signatures`].
     pub fn verify_all(
         &mut self,
         events: Vec<Event>,
-        seed: [u8; 16],
+        seed: impl Fn() -> [u8; 16],
     ) -> Vec<Result<Verified, (Event, Invalid)>> {
         let mut results = Vec::with_capacity(events.len());
         let mut signed = Vec::with_capacity(events.len());
@@ -38,16 +38,19 @@ impl Verifier {
 
     /// Returns which signatures are wrong, by their places, in order.
     ///
-    /// The seed must be one that whoever made the signatures could not know, and used once: nothing
-    /// else here is random.
-    pub fn wrong_signatures(&mut self, signed: &[Signed], seed: [u8; 16]) -> Vec<usize> {
-        let mut draws = Draws::new(seed);
+    /// A seed is asked for before each batch. It must be one that whoever made the signatures could
+    /// not foresee: nothing else here is random.
+    pub fn wrong_signatures(
+        &mut self,
+        signed: &[Signed],
+        seed: impl Fn() -> [u8; 16],
+    ) -> Vec<usize> {
         let (mut wrong, mut done) = (Vec::new(), 0);
         while done < signed.len() {
             let left = &signed[done..];
             match self.pace.next(left.len()) {
                 Step::Together(count) => {
-                    let holds = self.holds(&left[..count], &mut draws);
+                    let holds = self.holds(&left[..count], seed());
                     self.pace.note(count, holds);
                     // Otherwise they are checked once more, at another pace.
                     done += if holds { count } else { 0 };
@@ -62,15 +65,15 @@ impl Verifier {
         wrong
     }
 
-    fn holds(&mut self, signed: &[Signed], draws: &mut Draws) -> bool {
-        let mut batch = Batch::new(signed.len(), draws);
-        for signed in signed {
-            let Some(author) = self.point(&signed.pubkey) else { return false };
-            if batch.add(signed, &author).is_err() {
-                return false;
-            }
-        }
-        batch.holds()
+    fn holds(&mut self, signed: &[Signed], seed: [u8; 16]) -> bool {
+        let mut batch = Batch::new(signed.len(), seed, std::mem::take(&mut self.sum));
+        let are_held = signed.iter().all(|signed| {
+            let author = self.point(&signed.pubkey);
+            author.is_some_and(|author| batch.add(signed, &author).is_ok())
+        });
+        let holds = are_held && batch.holds();
+        self.sum = batch.into_sum();
+        holds
     }
 }
 

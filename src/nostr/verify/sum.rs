@@ -11,6 +11,7 @@ use secp256k1::PublicKey;
 pub(super) type Point = Option<PublicKey>;
 
 /// Collects multiples of points.
+#[derive(Default)]
 pub(super) struct Sum {
     points: Vec<PublicKey>,
     windows: Vec<Vec<Term>>,
@@ -39,9 +40,11 @@ struct Term {
 }
 
 impl Sum {
-    /// Returns the empty sum in digits of `width` bits, of 2 to 16.
-    pub(super) fn new(width: u32) -> Sum {
-        Sum { points: Vec::new(), windows: Vec::new(), width }
+    /// Begins anew with digits of `width` bits, of 2 to 16; keeps the memory.
+    pub(super) fn begin(&mut self, width: u32) {
+        self.points.clear();
+        self.windows.iter_mut().for_each(Vec::clear);
+        self.width = width;
     }
 
     /// Returns the largest digit.
@@ -181,7 +184,8 @@ mod tests {
     }
 
     fn clever(width: u32, terms: &[(u128, PublicKey)]) -> Point {
-        let mut sum = Sum::new(width);
+        let mut sum = Sum::default();
+        sum.begin(width);
         for (factor, point) in terms {
             let pair = sum.point(*point);
             sum.add_multiple(*factor, pair);
