@@ -1,13 +1,15 @@
-//! The checkers: what is stored already is dropped, all else is verified.
+//! The checkers: what is stored already is dropped, all else is verified, that of several batches
+//! at once where they wait.
 
 use std::sync::Arc;
 
 use super::account::{Shared, What};
 use super::{Batch, Checked, Judge, Ready};
 use crate::ingest::Admitted;
-use crate::mailbox::{Receiver, Sender};
+use crate::mailbox::{Received, Receiver, Sender};
 use crate::nostr::{Event, Verified, Verifier};
 use crate::store::{Prepared, Preparer, Store, StoreError};
+use crate::sys;
 
 /// What checked events are made into.
 pub(super) enum Form {
@@ -28,21 +30,42 @@ pub(super) struct Checker {
 
 impl Checker {
     pub(super) fn run(mut self, inbox: &Receiver<Batch>, checked: &Sender<Checked>) {
-        while let Some(batch) = inbox.recv() {
-            let Batch { events, bytes, account } = batch;
-            let (before, known) = (events.len(), self.unknown(events));
-            let events = known.unwrap_or_else(|error| {
-                self.shared.fail(error);
-                Vec::new()
-            });
-            account.add(What::Duplicate, (before - events.len()) as u64);
-            let before = events.len();
-            let events = self.check(events);
-            account.add(What::Invalid, (before - events.len()) as u64);
-            if checked.send(Checked { events, bytes, account }).is_err() {
+        while let Some(first) = inbox.recv() {
+            let mut count = first.events.len();
+            let mut batches = vec![first];
+            while count < EVENTS_TOGETHER {
+                let Received::Message(next) = inbox.try_recv() else { break };
+                count += next.events.len();
+                batches.push(next);
+            }
+            if self.check_all(batches).into_iter().any(|batch| checked.send(batch).is_err()) {
                 return;
             }
         }
+    }
+
+    fn check_all(&mut self, batches: Vec<Batch>) -> Vec<Checked> {
+        let mut all = Vec::new();
+        let mut rest = Vec::with_capacity(batches.len());
+        for Batch { events, bytes, account } in batches {
+            let before = events.len();
+            let unknown = self.unknown(events).unwrap_or_else(|error| {
+                self.shared.fail(error);
+                Vec::new()
+            });
+            account.add(What::Duplicate, (before - unknown.len()) as u64);
+            rest.push((unknown.len(), bytes, account));
+            all.extend(unknown);
+        }
+        let mut verified = self.verifier.verify_all(all, sys::random_bytes).into_iter();
+        let mut checked = Vec::with_capacity(rest.len());
+        for (count, bytes, account) in rest {
+            let right = verified.by_ref().take(count).filter_map(Result::ok).collect();
+            let events = self.judge(right);
+            account.add(What::Invalid, (count - events.len()) as u64);
+            checked.push(Checked { events, bytes, account });
+        }
+        checked
     }
 
     /// Drops what is stored, so that it is not verified once more.
@@ -60,36 +83,27 @@ impl Checker {
         Ok(unknown)
     }
 
-    fn check(&mut self, events: Vec<Event>) -> Ready {
-        let mut form = std::mem::replace(&mut self.form, Form::Verified);
-        let ready = match &mut form {
-            Form::Verified => {
-                Ready::Verified(events.into_iter().filter_map(|it| self.verified(it)).collect())
+    fn judge(&mut self, events: Vec<Verified>) -> Ready {
+        let bytes = events.iter().map(|it| it.event().memory_bytes()).sum();
+        let admitted = events.into_iter().filter_map(|event| {
+            if let Some(judge) = &self.judge {
+                judge(event.event()).ok()?;
             }
+            Some(Admitted::new(event).ok()?.into_verified())
+        });
+        match &mut self.form {
+            Form::Verified => Ready::Verified(admitted.collect()),
             Form::Prepared(preparer) => {
                 let mut prepared = Prepared::default();
-                let bytes = events.iter().map(Event::memory_bytes).sum();
-                prepared.reserve(bytes, events.len());
-                let mut ids = Vec::with_capacity(events.len());
-                for event in events {
-                    if let Some(verified) = self.verified(event) {
-                        preparer.add(&mut prepared, &verified);
-                        ids.push(verified.event().id);
-                    }
+                let mut ids = Vec::with_capacity(admitted.size_hint().1.unwrap_or(0));
+                prepared.reserve(bytes, ids.capacity());
+                for event in admitted {
+                    preparer.add(&mut prepared, &event);
+                    ids.push(event.event().id);
                 }
                 Ready::Prepared(prepared, ids)
             }
-        };
-        self.form = form;
-        ready
-    }
-
-    fn verified(&mut self, event: Event) -> Option<Verified> {
-        let verified = self.verifier.verify(event).ok()?;
-        if let Some(judge) = &self.judge {
-            judge(verified.event()).ok()?;
         }
-        Some(Admitted::new(verified).ok()?.into_verified())
     }
 }
 
@@ -101,3 +115,6 @@ impl Ready {
         }
     }
 }
+
+/// More events at once would save little more, and all of them wait for each other.
+const EVENTS_TOGETHER: usize = 2_048;
