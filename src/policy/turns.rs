@@ -104,6 +104,12 @@ impl<T> Turns<T> {
         self.count += 1;
     }
 
+    /// Returns what is next.
+    pub fn next(&self) -> Option<&T> {
+        let party = self.heads.values().next()?;
+        self.parties.get(party)?.items.front().map(|(_, item)| item)
+    }
+
     /// Takes what is next.
     pub fn pop(&mut self) -> Option<(Party, T)> {
         self.pop_of(|_| true)

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::work::Job;
+use super::work::{Job, VerifyJob};
 use crate::policy::{Party, Turns};
 
 /// Creates the line before a pool.
@@ -106,6 +106,24 @@ impl JobReceiver {
         }
     }
 
+    /// Takes as many of the jobs whose turn is next as make verifying together worth its while,
+    /// if so many wait: each of the workers a share.
+    pub(super) fn take_more_to_verify(&self, jobs: &mut Vec<VerifyJob>, workers: usize) {
+        let mut state = self.shared.state();
+        let share = (state.turns.count() / workers.max(1)).min(MORE_TOGETHER);
+        if share < ENOUGH_TOGETHER {
+            return;
+        }
+        for _ in 0..share {
+            if !matches!(state.turns.next(), Some(Job::Verify(_))) {
+                return;
+            }
+            if let Some((_, Job::Verify(job))) = state.turns.pop() {
+                jobs.push(job);
+            }
+        }
+    }
+
     /// Takes a job if there is one.
     #[cfg(test)]
     pub(super) fn try_recv(&self) -> Option<Job> {
@@ -123,3 +141,78 @@ impl JobReceiver {
 pub(super) const PARTY_JOBS_MAX: usize = 32;
 /// Jobs of all parties that may wait, about: each may have one.
 const JOBS_MAX: usize = 1_024;
+/// Jobs of verifying that one worker takes beside the first: with it some hundred events, and ten
+/// milliseconds for which others may have to wait.
+const MORE_TOGETHER: usize = 31;
+/// Fewer are done one by one, half a millisecond each: little would be saved.
+const ENOUGH_TOGETHER: usize = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::super::connection::ConnectionKey;
+    use super::super::lane::Lane;
+    use super::super::work::{CountJob, Metered};
+    use super::*;
+    use crate::ingest::ReplyTo;
+    use crate::nostr::message::SubscriptionId;
+    use crate::nostr::{Event, Keypair, Kind};
+    use crate::session::Reader;
+
+    fn event() -> Event {
+        let keypair = Keypair::from_secret([7; 32]).expect("a secret key");
+        keypair.sign_event(1, Kind(1), &[], "")
+    }
+
+    fn verify(chunk: u64) -> Job {
+        Job::Verify(VerifyJob {
+            from: ReplyTo { core: 0, connection: 1 },
+            metered: Metered::No,
+            visitor: None,
+            source: None,
+            events: vec![event(); 8],
+            lane: Arc::new(Lane::default()),
+            chunk,
+        })
+    }
+
+    fn count() -> Job {
+        Job::Count(CountJob {
+            core: 0,
+            connection: ConnectionKey { slot: 0, serial: 0 },
+            query: SubscriptionId::new("a").expect("it is not empty"),
+            reader: Reader::default(),
+            filters: Arc::from([]),
+        })
+    }
+
+    fn taken(receiver: &JobReceiver, workers: usize) -> Vec<u64> {
+        let mut jobs = Vec::new();
+        receiver.take_more_to_verify(&mut jobs, workers);
+        jobs.iter().map(|job| job.chunk).collect()
+    }
+
+    #[test]
+    fn a_worker_takes_its_share_of_a_backlog_in_turn_and_nothing_of_little() {
+        let (sender, receiver) = pool(1_000);
+        let party = Party::Address(1);
+        (0..29).for_each(|chunk| sender.send(party, verify(chunk)));
+        assert!(taken(&receiver, 2).is_empty(), "each worker has less than enough");
+        sender.send(party, verify(29));
+        assert_eq!(taken(&receiver, 2), (0..15).collect::<Vec<_>>());
+        assert_eq!(taken(&receiver, 1), (15..30).collect::<Vec<_>>());
+        (0..100).for_each(|chunk| sender.send(party, verify(chunk)));
+        assert_eq!(taken(&receiver, 2), (0..31).collect::<Vec<_>>(), "and never more than that");
+    }
+
+    #[test]
+    fn whoever_wants_something_else_comes_in_turn() {
+        let (sender, receiver) = pool(1_000);
+        (0..10).for_each(|chunk| sender.send(Party::Address(1), verify(chunk)));
+        sender.send(Party::Address(2), count());
+        (10..40).for_each(|chunk| sender.send(Party::Address(1), verify(chunk)));
+        let before = taken(&receiver, 1).len() as u64;
+        assert!((1..30).contains(&before), "{before}");
+        assert!(matches!(receiver.try_recv(), Some(Job::Count(_))));
+        assert_eq!(taken(&receiver, 1), (before..before + 31).collect::<Vec<_>>());
+    }
+}

@@ -300,7 +300,8 @@ impl Core {
         event: Event,
         quota: Option<&AuthorQuota<'_>>,
     ) {
-        match work::admit(&mut self.verifier.borrow_mut(), from, event, quota) {
+        let verified = self.verifier.borrow_mut().verify(event);
+        match work::admit(verified, from, quota) {
             Ok(event) => {
                 if onward.asking.is_some() {
                     connection.unjudged.set(connection.unjudged.get() + 1);

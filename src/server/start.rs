@@ -172,7 +172,7 @@ impl Starter {
                 inboxes: self.inboxes.clone(),
             };
             let run = move || {
-                worker.run();
+                worker.run(count);
                 Ok(())
             };
             workers.push(self.spawner.spawn(format!("work-{place}"), run)?);

@@ -21,7 +21,7 @@ use super::turn::VERIFY_STEPS;
 use crate::ingest::{Admitted, Reply, ReplyTo, Submission, WriterHandle};
 use crate::net::{Bytes, Encoding};
 use crate::nostr::message::{self, Count, SubscriptionId};
-use crate::nostr::{Event, EventRef, Filter, Prefix, Reject, Verifier};
+use crate::nostr::{Event, EventRef, Filter, Invalid, Prefix, Reject, Verified, Verifier};
 use crate::policy::Visitor;
 use crate::query::{self, CountRules, Counted, Cursor, Registers};
 use crate::session::{self, Reader};
@@ -116,41 +116,77 @@ const GIVES_WAY: i32 = 5;
 const SLICE_STEPS: u64 = 200_000;
 
 impl Worker {
-    /// Works until nobody can ask for anything any more.
-    pub(super) fn run(self) {
+    /// Works until nobody can ask for anything any more, as one of so many workers.
+    pub(super) fn run(self, workers: usize) {
         // Who waits for a core waits for little.
         sys::give_way(GIVES_WAY);
         let mut tools = Tools::default();
         while let Some(job) = self.jobs.recv() {
-            self.work_on(job, &mut tools);
+            match job {
+                Job::Verify(job) => {
+                    let mut jobs = vec![job];
+                    self.jobs.take_more_to_verify(&mut jobs, workers);
+                    self.verify(&mut tools.verifier, jobs);
+                }
+                job => self.work_on(job, &mut tools),
+            }
         }
     }
 
     /// Does one job.
     pub(super) fn work_on(&self, job: Job, tools: &mut Tools) {
         match job {
-            Job::Verify(job) => self.verify(&mut tools.verifier, job),
+            Job::Verify(job) => self.verify(&mut tools.verifier, vec![job]),
             Job::Slice(job) => self.slice(&mut tools.page, job),
             Job::Count(job) => self.count(&job),
             Job::Reconcile(job) => self.reconcile(job),
         }
     }
 
-    fn verify(&self, verifier: &mut Verifier, job: VerifyJob) {
-        let (mut admitted, mut replies) = (Vec::with_capacity(job.events.len()), Vec::new());
+    /// Verifies the events of jobs, all at once, and hands them on job by job.
+    fn verify(&self, verifier: &mut Verifier, mut jobs: Vec<VerifyJob>) {
+        let now = self.relay.clock.now_secs();
+        let mut counts = Vec::with_capacity(jobs.len());
+        let mut events = Vec::with_capacity(jobs.iter().map(|job| job.events.len()).sum());
+        for job in &mut jobs {
+            // Others of its party may have brought a ban about since it was sent.
+            if job.visitor.as_ref().and_then(|visitor| visitor.ban_left(now)).is_some() {
+                self.turn_away(job);
+            }
+            counts.push(job.events.len());
+            events.append(&mut job.events);
+        }
+        let mut results = verifier.verify_all(events, sys::random_bytes).into_iter();
+        for (job, count) in jobs.into_iter().zip(counts) {
+            self.admit(job, results.by_ref().take(count));
+        }
+    }
+
+    /// Refuses the events of a job whose address is banned.
+    #[cold]
+    fn turn_away(&self, job: &mut VerifyJob) {
+        let refuse = |event: Event| {
+            let reject = Reject::new(Prefix::RateLimited, "this address is banned");
+            Reply { to: job.from, id: event.id, outcome: Err(reject) }
+        };
+        let replies: Vec<Reply> = job.events.drain(..).map(refuse).collect();
+        if !replies.is_empty() {
+            self.inboxes.put(job.from.core, Message::Replies(replies));
+        }
+    }
+
+    /// Hands on those events of a job that are right.
+    fn admit(
+        &self,
+        job: VerifyJob,
+        results: impl ExactSizeIterator<Item = Result<Verified, (Event, Invalid)>>,
+    ) {
+        let (mut admitted, mut replies) = (Vec::with_capacity(results.len()), Vec::new());
         let settings = self.relay.in_force.load();
         let quotas = &settings.session.quotas;
         let quota = AuthorQuota::of(&self.relay, quotas, job.metered);
-        let now = self.relay.clock.now_secs();
-        for event in job.events {
-            // Others of its party may have brought a ban about since it was sent.
-            let ban_left = job.visitor.as_ref().and_then(|visitor| visitor.ban_left(now));
-            if ban_left.is_some() {
-                let reject = Reject::new(Prefix::RateLimited, "this address is banned");
-                replies.push(Reply { to: job.from, id: event.id, outcome: Err(reject) });
-                continue;
-            }
-            match admit(verifier, job.from, event, quota.as_ref()) {
+        for result in results {
+            match admit(result, job.from, quota.as_ref()) {
                 Ok(event) => admitted.push(event),
                 Err(reply) => replies.push(reply),
             }
@@ -304,21 +340,21 @@ impl Onward<'_> {
     }
 }
 
-/// Verifies an event and admits it, if its author has not sent too many.
+/// Admits an event that was verified, if its author has not sent too many.
 ///
 /// # Errors
 ///
 /// The answer to whoever sent it.
 pub(super) fn admit(
-    verifier: &mut Verifier,
+    result: Result<Verified, (Event, Invalid)>,
     from: ReplyTo,
-    event: Event,
     quota: Option<&AuthorQuota<'_>>,
 ) -> Result<Admitted, Reply> {
-    let id = event.id;
-    let admitted = verifier
-        .verify(event)
-        .map_err(|(_, invalid)| Reject::invalid(invalid.to_string()))
+    let (id, verified) = match result {
+        Ok(verified) => (verified.event().id, Ok(verified)),
+        Err((event, invalid)) => (event.id, Err(Reject::invalid(invalid.to_string()))),
+    };
+    let admitted = verified
         .and_then(|event| match quota {
             Some(quota) => quota.take(event),
             None => Ok(event),
