@@ -303,7 +303,7 @@ mod tests {
                 let mut bytes = Vec::new();
                 pack(&run, width, &mut bytes);
                 let block = Block::new(&bytes, width).unwrap();
-                let is_counted = |seq: Seq| seq.0 % 3 == 0;
+                let is_counted = |seq: Seq| seq.0.is_multiple_of(3);
                 let seq = |entry: &&Entry| {
                     let bytes = entry.bytes();
                     is_counted(Seq::from_be5(*bytes[seq_at..].first_chunk().unwrap()))
