@@ -1,21 +1,22 @@
 //! Fixed-size names: event ids, public keys and signatures. Text form: lower-case hexadecimal.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use crate::hex::{self, Hex};
 
 /// The SHA-256 of an event's canonical serialisation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct EventId(pub [u8; 32]);
 
 /// An author: the x coordinate of a point of secp256k1, not known to lie on the curve.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct PublicKey(pub [u8; 32]);
 
 /// A BIP-340 signature, not known to be valid.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(transparent)]
 pub struct Signature(pub [u8; 64]);
 
@@ -32,6 +33,24 @@ macro_rules! fixed_bytes {
                 // SAFETY: the type is `repr(transparent)` over exactly this array, every bit
                 // pattern of it is legal, and the returned reference borrows from the argument.
                 unsafe { &*std::ptr::from_ref(bytes).cast::<Self>() }
+            }
+        }
+
+        impl Ord for $name {
+            /// The order of the bytes. Mostly the first ones decide, and comparing them takes no
+            /// call.
+            #[inline]
+            fn cmp(&self, other: &Self) -> Ordering {
+                let head =
+                    |bytes: &[u8; $size]| bytes.first_chunk().copied().map(u64::from_be_bytes);
+                head(&self.0).cmp(&head(&other.0)).then_with(|| self.0.cmp(&other.0))
+            }
+        }
+
+        impl PartialOrd for $name {
+            #[inline]
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
             }
         }
 
@@ -89,6 +108,18 @@ mod tests {
         assert_eq!(format!("{key:?}"), format!("PublicKey({text})"));
         assert_eq!(EventId::from_hex(text.to_uppercase().as_bytes()), None);
         assert_eq!(Signature::from_hex(text.as_bytes()), None);
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_bytes() {
+        let mut random = fastrand::Rng::with_seed(9);
+        for _ in 0..1000 {
+            let mut one = [7; 32];
+            random.fill(&mut one);
+            let mut other = one;
+            other[random.usize(..32)] = random.u8(..);
+            assert_eq!(EventId(one).cmp(&EventId(other)), one.cmp(&other));
+        }
     }
 
     #[test]

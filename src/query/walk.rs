@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use super::plan::Plan;
 use crate::nostr::{EventRef, Filter, PublicKey, delegation};
 use crate::seq::Seq;
-use crate::store::{Found, Range, Scan, StoreError, View};
+use crate::store::{Found, Located, Range, Scan, StoreError, View};
 
 /// The place of an event in a result: newest first, then lowest id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -451,23 +451,23 @@ impl<'t> Walk<'_, 't, '_> {
     fn look_up_ids(&mut self) -> Result<(), StoreError> {
         let filter = self.task.filter;
         let ids = filter.ids.as_deref().unwrap_or_default();
-        let mut opened = Vec::with_capacity(OPENED_AT_ONCE.min(ids.len()));
-        let mut found = Vec::with_capacity(OPENED_AT_ONCE.min(ids.len()));
+        let mut aimed = Vec::with_capacity(OPENED_AT_ONCE.min(ids.len()));
+        let mut located = Vec::with_capacity(OPENED_AT_ONCE.min(ids.len()));
         for ids in ids.chunks(OPENED_AT_ONCE) {
             // First where they are, then what they are: so the processor can fetch the records.
             for id in ids {
                 self.cost.ranges += 1;
-                opened.push((id, self.view.open(Range::id(id))?));
+                aimed.push((id, self.view.aim(Range::id(id))?));
             }
-            for (id, opened) in opened.drain(..) {
-                let mut scan = opened.scan()?;
-                if let Some(first) = scan.next()? {
-                    self.view.expect(first.seq());
-                    found.push((id, first, scan));
+            for (id, point) in aimed.drain(..) {
+                let found = point.locate()?;
+                if let Located::One(found) = &found {
+                    self.view.expect(found.seq());
                 }
+                located.push((id, found));
             }
-            for (id, first, mut scan) in found.drain(..) {
-                if let Some((seq, event)) = self.view.by_id_from(id, Some(first), &mut scan)?
+            for (id, found) in located.drain(..) {
+                if let Some((seq, event)) = self.view.by_id_at(id, &found)?
                     && seq <= self.task.seq_max
                 {
                     self.cost.records += 1;

@@ -36,6 +36,7 @@ mod mapped;
 mod places;
 mod record;
 
+mod point;
 mod scan;
 mod snapshot;
 
@@ -81,6 +82,7 @@ pub use self::info::{Living, StoreInfo, StoreSize, TableInfo, info, living, size
 pub(crate) use self::key::Range;
 pub use self::key::{Index, Salt};
 pub use self::mend::{MendReport, mend};
+pub(crate) use self::point::Located;
 pub use self::prepared::{Prepared, Preparer};
 pub use self::reclaim::{Chore, ReclaimReport, Stage, Tend, Watch, reclaim};
 pub use self::repair::{RepairReport, repair};

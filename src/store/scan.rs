@@ -23,6 +23,10 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    pub(super) fn new(index: Index, entry: Entry) -> Found {
+        Found { index, entry }
+    }
+
     /// Returns the event's seq.
     pub(crate) fn seq(&self) -> Seq {
         self.index.seq(&self.entry)
@@ -193,7 +197,7 @@ impl<'t> Scan<'t> {
 }
 
 /// Returns the part of a sorted run that lies in a range.
-fn between<'e>(run: &'e [Entry], range: &Range) -> &'e [Entry] {
+pub(super) fn between<'e>(run: &'e [Entry], range: &Range) -> &'e [Entry] {
     // Most ranges are narrow: from the upper edge, the lower one is found in a few doublings.
     let high = run.partition_point(|entry| *entry <= range.high);
     let run = &run[..high];

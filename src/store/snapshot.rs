@@ -14,6 +14,7 @@ use super::error::StoreError;
 use super::frame::Frame;
 use super::key::{Range, Salt};
 use super::overlay::Layers;
+use super::point::{Located, Point};
 use super::record;
 use super::scan::{Found, Opened, Scan};
 use crate::nostr::{EventId, EventRef};
@@ -191,33 +192,44 @@ impl<'t> View<'t> {
 
     /// Returns the living event with this id.
     pub(crate) fn by_id(&self, id: &EventId) -> Result<Option<(Seq, EventRef<'t>)>, StoreError> {
-        let mut scan = self.scan(Range::id(id))?;
-        let first = scan.next()?;
-        self.by_id_from(id, first, &mut scan)
+        let located = self.aim(Range::id(id))?.locate()?;
+        self.by_id_at(id, &located)
     }
 
-    /// Does the same for what a scan of [`Range::id`] has just given, and gives from here on.
-    pub(crate) fn by_id_from(
+    /// Does the same for what was located in its [`Range::id`].
+    pub(crate) fn by_id_at(
         &self,
         id: &EventId,
-        mut found: Option<Found>,
-        scan: &mut Scan<'t>,
+        located: &Located,
     ) -> Result<Option<(Seq, EventRef<'t>)>, StoreError> {
-        while let Some(entry) = found {
-            let seq = entry.seq();
-            if let Some(event) = self.by_seq(seq)?
-                && event.id == id
-            {
-                return Ok(Some((seq, event)));
+        let read = |found: Found| {
+            let seq = found.seq();
+            let event = self.record(seq)?.filter(|event| event.id == id);
+            Ok(event.map(|event| (seq, event)))
+        };
+        match located {
+            Located::Nothing => Ok(None),
+            Located::One(found) => read(*found),
+            Located::Several => {
+                let mut scan = self.scan(Range::id(id))?;
+                while let Some(found) = scan.next()? {
+                    if let Some(event) = read(found)? {
+                        return Ok(Some(event));
+                    }
+                }
+                Ok(None)
             }
-            found = scan.next()?;
         }
-        Ok(None)
     }
 
     /// Starts reading a range, highest entry first.
     pub(crate) fn scan(&self, range: Range) -> Result<Scan<'t>, StoreError> {
         self.open(range)?.scan()
+    }
+
+    /// Finds where a range is that holds one entry at most, without reading there yet.
+    pub(crate) fn aim(&self, range: Range) -> Result<Point<'t>, StoreError> {
+        Point::new(*self, range)
     }
 
     /// Finds where a range begins, without reading there yet.
