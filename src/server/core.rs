@@ -176,6 +176,8 @@ pub(super) struct Core {
     pub(super) resting: RefCell<Resting>,
     /// The connections that wait for their turn.
     pub(super) turns: RefCell<Turns<ConnectionKey>>,
+    /// What was done since the last turn was given, in steps.
+    pub(super) round_spent: Cell<u64>,
     /// The second in which it was last forgotten who had taken what.
     pub(super) turns_forgotten: Cell<u64>,
     pub(super) verifier: RefCell<Verifier>,
@@ -291,6 +293,7 @@ impl Core {
             reconcilers: RefCell::default(),
             resting: RefCell::default(),
             turns: RefCell::default(),
+            round_spent: Cell::new(0),
             turns_forgotten: Cell::new(0),
             verifier: RefCell::default(),
             standing: RefCell::new(standing),

@@ -276,6 +276,27 @@ fn nip_01_56_stored_events_come_newest_first_through_all_slices() {
 }
 
 #[test]
+fn who_has_just_come_waits_for_another_round_when_one_is_full() {
+    let mut house = House::new(&Options::default());
+    let (mut first, mut second) = (house.client(), house.client());
+    let ends = |client: &Client| client.received.get("a").map_or(0, |it| it.ends);
+    let question = r#"["REQ","a",{}]"#;
+    first.say(question);
+    first.read();
+    assert_eq!(ends(&first), 1, "there is room in the round");
+    let rings = house.rings.load(Ordering::Relaxed);
+    // More than all that is worked out in one round.
+    house.core.spend(first.talk.connection(), 1_000_000);
+    second.say(question);
+    second.read();
+    assert_eq!((ends(&second), second.outbound.is_reading()), (0, false));
+    assert!(house.rings.load(Ordering::Relaxed) > rings, "the next round is not slept over");
+    house.step();
+    second.read();
+    assert_eq!((ends(&second), second.outbound.is_reading()), (1, true));
+}
+
+#[test]
 fn a_full_plugin_stage_pauses_the_socket_and_loses_nothing() {
     let plugin = PluginSettings {
         command: "none".to_owned(),

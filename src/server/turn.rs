@@ -5,6 +5,10 @@
 //! worth ahead of the others its connection stands in line; as long as nobody else wants anything
 //! its next turn comes at once. So one who asks for little waits for one turn of others, however
 //! many they are and whatever they ask for.
+//!
+//! A core goes round: what its sockets have brought, then the one who is next in line. What is worked
+//! out at once in a round is bounded, so that a round is short however many come at the same moment;
+//! who is ahead waits for another one.
 
 use std::rc::Rc;
 
@@ -34,6 +38,17 @@ impl Core {
         if self.turns.borrow_mut().charge(connection.party, spent) > TURN_STEPS {
             connection.is_ahead.set(true);
         }
+        let was_over = self.is_round_over();
+        self.round_spent.set(self.round_spent.get() + spent);
+        if self.is_round_over() && !was_over {
+            // The next round begins with who attends to the bell.
+            self.inbox.ring();
+        }
+    }
+
+    /// Returns whether so much was done since the last turn was given that more has to wait.
+    fn is_round_over(&self) -> bool {
+        self.round_spent.get() > ROUND_STEPS
     }
 
     /// Returns whether a connection has to wait for its turn with what costs more than to look at it.
@@ -42,7 +57,8 @@ impl Core {
         if !connection.is_ahead.get() {
             let turns = self.turns.borrow();
             // Another connection of its party may have brought that ahead.
-            let is_ahead = turns.count() > 0 && turns.ahead(connection.party) > TURN_STEPS;
+            let is_crowded = turns.count() > 0 || self.is_round_over();
+            let is_ahead = is_crowded && turns.ahead(connection.party) > TURN_STEPS;
             connection.is_ahead.set(is_ahead);
         }
         connection.is_ahead.get()
@@ -67,8 +83,10 @@ impl Core {
         connection.hold(Hold::Turn)
     }
 
-    /// Gives the next in line its turn; returns whether there may be others.
+    /// Begins another round with the turn of who is next in line; returns whether there may be
+    /// others.
     pub(super) fn give_turn(&self) -> More {
+        self.round_spent.set(0);
         let next = {
             let mut turns = self.turns.borrow_mut();
             let next = turns.pop();
@@ -113,6 +131,9 @@ pub(super) const VERIFY_STEPS: u64 = 3_000;
 pub(super) const SENT_STEPS: u64 = 100;
 /// What a connection takes in one turn: about as long as everybody else may wait for it.
 const TURN_STEPS: u64 = 40_000;
+/// What is worked out at once in one round of a core, about a millisecond. Those who are ahead wait
+/// for the next one.
+const ROUND_STEPS: u64 = 100_000;
 /// What a connection has taken is noted in pieces of this size: looking its party up for each
 /// message would cost as much as all else about turns.
 const NOTED_STEPS: u64 = 10_000;
