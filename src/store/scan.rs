@@ -75,26 +75,27 @@ pub(crate) struct Scan<'t> {
 pub(crate) struct Opened<'t> {
     view: View<'t>,
     range: Range,
-    earlier: RoRevRange<'t, Bytes, Bytes, DefaultComparator>,
-    first: Option<&'t [u8]>,
+    first: Option<Row<'t>>,
 }
+
+/// A row of an index table.
+type Row<'t> = (&'t [u8], &'t [u8]);
 
 impl<'t> Opened<'t> {
     pub(super) fn new(view: View<'t>, range: Range) -> Result<Opened<'t>, StoreError> {
         let width = range.index.width();
         let table = view.store.tables().indexes[range.index as usize];
-        let mut earlier = table.rev_range(view.txn, &up_to(&range.high.bytes()[..width]))?;
         let mut first = None;
         if range.low <= range.high {
-            first = earlier.next().transpose()?.map(|(_, bytes)| bytes);
-            first.inspect(|bytes| block::expect(bytes));
+            first = table.get_lower_than_or_equal_to(view.txn, &range.high.bytes()[..width])?;
+            first.inspect(|(_, bytes)| block::expect(bytes));
         }
-        Ok(Opened { view, range, earlier, first })
+        Ok(Opened { view, range, first })
     }
 
     /// Starts reading.
     pub(crate) fn scan(self) -> Result<Scan<'t>, StoreError> {
-        let Opened { view, range, earlier, first } = self;
+        let Opened { view, range, first } = self;
         let mut runs = Vec::new();
         if range.low <= range.high {
             for overlay in view.layers.overlays() {
@@ -106,14 +107,14 @@ impl<'t> Opened<'t> {
                 }
             }
         }
-        let blocks = Blocks::new(range, earlier, first)?;
+        let blocks = Blocks::new(view, range, first)?;
         Ok(Scan { view, index: range.index, blocks, runs })
     }
 
     /// Starts reading the blocks alone.
     pub(super) fn scan_blocks(self) -> Result<Scan<'t>, StoreError> {
-        let Opened { view, range, earlier, first } = self;
-        let blocks = Blocks::new(range, earlier, first)?;
+        let Opened { view, range, first } = self;
+        let blocks = Blocks::new(view, range, first)?;
         Ok(Scan { view, index: range.index, blocks, runs: Vec::new() })
     }
 }
@@ -214,23 +215,30 @@ pub(super) fn between<'e>(run: &'e [Entry], range: &Range) -> &'e [Entry] {
 struct Blocks<'t> {
     low: Entry,
     width: usize,
-    earlier: RoRevRange<'t, Bytes, Bytes, DefaultComparator>,
     block: Option<Block<'t>>,
     /// Entries of `block` that are still to be read.
     left: usize,
     next: Option<Entry>,
+    earlier: Earlier<'t>,
+}
+
+/// The rows below those that a scan has read. Most scans end in their first block, so that a cursor
+/// is only kept for the others.
+enum Earlier<'t> {
+    /// Those below this key.
+    Below(View<'t>, Index, &'t [u8]),
+    Rows(Box<RoRevRange<'t, Bytes, Bytes, DefaultComparator>>),
+    None,
 }
 
 impl<'t> Blocks<'t> {
-    fn new(
-        range: Range,
-        earlier: RoRevRange<'t, Bytes, Bytes, DefaultComparator>,
-        first: Option<&'t [u8]>,
-    ) -> Result<Blocks<'t>, StoreError> {
+    fn new(view: View<'t>, range: Range, first: Option<Row<'t>>) -> Result<Blocks<'t>, StoreError> {
         let width = range.index.width();
+        let earlier = Earlier::None;
         let mut blocks =
-            Blocks { low: range.low, width, earlier, block: None, left: 0, next: None };
-        if let Some(bytes) = first {
+            Blocks { low: range.low, width, block: None, left: 0, next: None, earlier };
+        if let Some((key, bytes)) = first {
+            blocks.earlier = Earlier::Below(view, range.index, key);
             blocks.begin(bytes)?;
             blocks.left = blocks.block.map_or(0, |block| block.count_up_to(&range.high));
             blocks.step()?;
@@ -287,7 +295,16 @@ impl<'t> Blocks<'t> {
 
     /// Goes to the next lower block.
     fn load(&mut self) -> Result<(), StoreError> {
-        match self.earlier.next().transpose()? {
+        if let Earlier::Below(view, index, key) = self.earlier {
+            let table = view.store.tables().indexes[index as usize];
+            let below = (Bound::Unbounded, Bound::Excluded(key));
+            self.earlier = Earlier::Rows(Box::new(table.rev_range(view.txn, &below)?));
+        }
+        let row = match &mut self.earlier {
+            Earlier::Rows(rows) => rows.next().transpose()?,
+            Earlier::Below(..) | Earlier::None => None,
+        };
+        match row {
             Some((_, bytes)) => self.begin(bytes),
             None => {
                 self.block = None;
@@ -302,9 +319,4 @@ impl<'t> Blocks<'t> {
         self.block = Some(block);
         Ok(())
     }
-}
-
-/// Returns the bounds of all keys not above `key`.
-fn up_to(key: &[u8]) -> (Bound<&[u8]>, Bound<&[u8]>) {
-    (Bound::Unbounded, Bound::Included(key))
 }
