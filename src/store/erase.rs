@@ -110,8 +110,8 @@ impl Erasing {
         let most_cleared = most_cleared.min(first.cleared.len());
         let cleared: Vec<Cleared> = first.cleared.drain(..most_cleared).collect();
         let is_over = most == 0 && first.cleared.is_empty();
+        store.log().erase(&gone)?;
         for seq in &gone {
-            store.log().erase(*seq)?;
             change.layers.gone.remove(&seq.0);
         }
         store.log().clear(cleared.iter().map(|cleared| (cleared.at, cleared.gap)))?;

@@ -258,18 +258,22 @@ impl Log {
         self.file.word(at * WORD_BYTES as u64).map(Seq).filter(|seq| *seq <= Seq::MAX)
     }
 
-    /// Overwrites a record and forgets its place.
+    /// Overwrites records and forgets their places.
+    ///
+    /// The caller holds LMDB's write lock.
     ///
     /// # Errors
     ///
     /// If the files cannot be written.
-    pub(super) fn erase(&self, seq: Seq) -> Result<(), StoreError> {
-        if let Some(place) = self.places.of(seq)
-            && let Some(record) = self.record_at(place, seq)
-        {
-            self.file.write((place + 1) * WORD_BYTES as u64, &erased(record))?;
+    pub(super) fn erase(&self, seqs: &[Seq]) -> Result<(), StoreError> {
+        for seq in seqs {
+            if let Some(place) = self.places.of(*seq)
+                && let Some(record) = self.record_at(place, *seq)
+            {
+                self.file.write((place + 1) * WORD_BYTES as u64, &erased(record))?;
+            }
         }
-        self.places.clear(seq)
+        self.places.clear_all(seqs)
     }
 
     /// Puts gaps where frames were, from these words on, and gives their parts of the file back to

@@ -19,8 +19,8 @@ use super::sums::{KINDS_SET_ASIDE, Mark, Runs};
 use crate::nostr::EventRef;
 use crate::seq::Seq;
 
-/// A sorted run of entries without repetition.
-pub(super) type Run = Arc<[Entry]>;
+/// A sorted run of entries without repetition. A vector can become one without being copied.
+pub(super) type Run = Arc<Vec<Entry>>;
 
 /// Entries of all indexes for a stretch of the log.
 #[derive(Debug, Clone, Default)]
@@ -47,7 +47,6 @@ impl Overlay {
             entries.dedup();
             self.entries += entries.len() as u64;
             push_run(runs, entries);
-            entries.clear();
         }
     }
 
@@ -59,7 +58,7 @@ impl Overlay {
             while let Some(before) = runs.pop() {
                 join = joined(&before, &join);
             }
-            runs.push(Arc::from(join));
+            runs.push(Arc::new(join));
         }
     }
 
@@ -94,18 +93,26 @@ impl Overlay {
     }
 }
 
-/// Adds sorted entries as a run; joins it with those before it that are not twice as long.
-fn push_run(runs: &mut Vec<Run>, entries: &[Entry]) {
+/// Adds sorted entries as a run, and empties them; joins it with those before it that are not twice
+/// as long.
+fn push_run(runs: &mut Vec<Run>, entries: &mut Vec<Entry>) {
     match runs.pop_if(|before| before.len() < 2 * entries.len()) {
-        None => runs.push(Arc::from(entries)),
+        // Those of a load are the run: to copy them would take as much again, of memory that the
+        // system has to clear first. What is reserved in their place costs nothing until it is used.
+        None if entries.len() >= ENTRIES_MOVED => {
+            let room = Vec::with_capacity(entries.capacity());
+            runs.push(Arc::new(std::mem::replace(entries, room)));
+        }
+        None => runs.push(Arc::new(entries.clone())),
         Some(before) => {
             let mut join = joined(&before, entries);
             while let Some(before) = runs.pop_if(|before| before.len() < 2 * join.len()) {
                 join = joined(&before, &join);
             }
-            runs.push(Arc::from(join));
+            runs.push(Arc::new(join));
         }
     }
+    entries.clear();
 }
 
 fn joined(a: &[Entry], b: &[Entry]) -> Vec<Entry> {
@@ -210,6 +217,9 @@ impl Collected {
     }
 }
 
+/// Fewer entries are copied into their run: their memory is soon used again.
+const ENTRIES_MOVED: usize = if cfg!(test) { 20 } else { 1 << 16 };
+
 /// Fewer entries are sorted by one thread.
 const ENTRIES_SORTED_ALONE: u64 = if cfg!(test) { 20 } else { 500_000 };
 
@@ -290,7 +300,7 @@ mod tests {
         for number in 0..2_000_u32 {
             let entry = Entry::padded(&random.u64(..).to_be_bytes());
             all.push(entry);
-            push_run(&mut runs, &[entry]);
+            push_run(&mut runs, &mut vec![entry]);
             assert!(runs.len() <= 2 + number.checked_ilog2().unwrap_or(0) as usize);
             for pair in runs.windows(2) {
                 assert!(pair[0].len() >= 2 * pair[1].len());

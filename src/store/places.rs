@@ -82,6 +82,32 @@ impl Places {
         self.write(seq, &[[0; WORD_BYTES]])
     }
 
+    /// Forgets records; those near each other in one call to the system, which writes what lies
+    /// between once more.
+    ///
+    /// The caller holds LMDB's write lock: nobody else notes or forgets a place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mapped::write`].
+    pub(super) fn clear_all(&self, seqs: &[Seq]) -> Result<(), StoreError> {
+        let mut first = Seq::ZERO;
+        let mut words: Vec<[u8; WORD_BYTES]> = Vec::new();
+        for seq in seqs {
+            let next = first.0 + words.len() as u64;
+            if words.is_empty() || !(next..=next + WORDS_BETWEEN).contains(&seq.0) {
+                self.write(first, &words)?;
+                words.clear();
+                first = *seq;
+            } else {
+                let between = (next..seq.0).map(|seq| self.of(Seq(seq)).unwrap_or(0));
+                words.extend(between.map(u64::to_le_bytes));
+            }
+            words.push([0; WORD_BYTES]);
+        }
+        self.write(first, &words)
+    }
+
     /// Makes the table reach up to a seq.
     ///
     /// # Errors
@@ -108,5 +134,40 @@ impl Places {
     /// As [`Mapped::sync`].
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         self.file.sync()
+    }
+}
+
+/// Places between two that are forgotten which are rather written once more than left out: a page.
+const WORDS_BETWEEN: u64 = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_forgotten_at_once_all_else_keeps_its_place() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("places");
+        std::fs::write(&path, [0; WORD_BYTES]).expect("a file");
+        let places = Places::open(&path, 1 << 20).expect("a table");
+        let seed = fastrand::u64(..);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut model: Vec<u64> = (0..9_000).collect();
+        places.note((1..9_000).map(|seq| (Seq(seq), seq))).expect("there is room");
+        for _ in 0..200 {
+            let base = random.u64(1..9_000);
+            let spread = [2, 100, 5_000][random.usize(..3)];
+            let mut seqs: Vec<u64> =
+                (0..random.usize(..20)).map(|_| base + random.u64(..spread)).collect();
+            seqs.retain(|seq| *seq < 9_000);
+            if random.bool() {
+                seqs.sort_unstable();
+            }
+            seqs.iter().for_each(|seq| model[*seq as usize] = 0);
+            let seqs: Vec<Seq> = seqs.into_iter().map(Seq).collect();
+            places.clear_all(&seqs).expect("there is room");
+            let found: Vec<u64> = (0..9_000).map(|seq| places.of(Seq(seq)).unwrap_or(0)).collect();
+            assert_eq!(found, model, "seed {seed}, {seqs:?}");
+        }
     }
 }
