@@ -200,6 +200,8 @@ pub fn place_of(list: &[&str], word: &str) -> usize {
 pub struct PluginMetrics {
     /// Events that a plugin was asked about, each time.
     pub requests_total: Counter,
+    /// Microseconds that each event has waited until a process had room for it.
+    pub wait_micros: Histogram,
     /// Microseconds from each request to its answer.
     pub answer_micros: Histogram,
     /// Events accepted.

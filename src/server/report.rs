@@ -267,6 +267,12 @@ impl Report {
         ] {
             verdicts.labelled(&format!("verdict=\"{verdict}\""), counter.total());
         }
+        let wait = "Time that an event waits until a process has room for it.";
+        page.histogram("chappe_plugin_wait_seconds", wait).magnitudes(
+            "",
+            Unit::Micros,
+            [&plugin.wait_micros].into_iter(),
+        );
         page.histogram("chappe_plugin_answer_seconds", "Time from a request to its answer.")
             .magnitudes("", Unit::Micros, [&plugin.answer_micros].into_iter());
         for (name, help, counter) in [

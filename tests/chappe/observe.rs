@@ -250,3 +250,18 @@ fn a_small_machine_is_enough_without_tuning() {
     assert_eq!(clients[0].count(&[json!({"kinds": [1]})]), 500);
     relay.assert_serving();
 }
+
+#[test]
+fn how_long_events_wait_for_a_plugin_is_told_beside_what_it_takes() {
+    let command = "plugin.command=while IFS= read -r line; do id=${line#*'\"id\":\"'}; \
+                   printf '{\"id\":\"%s\",\"action\":\"accept\",\"msg\":\"\"}\\n' \"${id%%'\"'*}\"; done";
+    let relay = Relay::start_with(&[OBSERVED, command]);
+    let mut client = relay.connect();
+    for content in ["one", "two"] {
+        client.publish(&key(1).note(content, now())).is_true("", content);
+    }
+    let page = Page::of(&relay);
+    for name in ["chappe_plugin_wait_seconds_count", "chappe_plugin_answer_seconds_count"] {
+        assert_eq!(page.sum(name) as u64, 2, "{name}");
+    }
+}

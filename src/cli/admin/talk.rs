@@ -31,6 +31,10 @@ impl Talk {
 
     /// Connects to the relay that serves the store in a folder.
     pub(in crate::cli) fn begin(folder: &Path) -> Result<Talk, Failure> {
+        Talk::begin_with(folder, PATIENCE)
+    }
+
+    fn begin_with(folder: &Path, patience: Duration) -> Result<Talk, Failure> {
         let path = socket_path(folder);
         let stream = UnixStream::connect(&path).map_err(|error| {
             let shown = path.display();
@@ -46,8 +50,8 @@ impl Talk {
             }
         })?;
         let set = stream
-            .set_read_timeout(Some(PATIENCE))
-            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+            .set_read_timeout(Some(patience))
+            .and_then(|()| stream.set_write_timeout(Some(patience)));
         set.map_err(|error| Failure::failed(format!("failed to set up the socket: {error}")))?;
         Ok(Talk { stream: BufReader::new(stream), path })
     }
@@ -66,6 +70,12 @@ impl Talk {
             Ok(1..) => {}
             Ok(0) => {
                 return Err(Failure::failed(format!("the relay at {shown} hung up")));
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                let text = format!("failed to get an answer of the relay at {shown} in time");
+                return Err(Failure::failed(text).hint(
+                    "it is busy or hangs, and may do it yet; `relay admin log` tells what was done",
+                ));
             }
             Err(error) => {
                 let text = format!("failed to talk to the relay at {shown}: {error}");
@@ -88,3 +98,20 @@ fn is_nobody(error: &std::io::Error) -> bool {
 
 /// How long the relay may take for one call.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_relay_that_takes_calls_and_never_answers_is_given_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let _listener = UnixListener::bind(socket_path(folder.path())).expect("a socket");
+        let mut talk = Talk::begin_with(folder.path(), Duration::from_millis(20)).expect("a talk");
+        let failure = talk.call("supportedmethods", &json!([])).expect_err("nobody answers");
+        let text = format!("{failure:?}");
+        assert!(text.contains("in time") && text.contains("relay admin log"), "{text}");
+    }
+}

@@ -12,6 +12,7 @@
 //! are `policy`'s.
 
 mod chatter;
+mod congestion;
 mod process;
 mod question;
 mod stage;

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
+use super::congestion::{Congestion, micros};
 use super::process::{Heard, Name, Process};
 use super::question::{Judged, Question};
 use super::window::Window;
@@ -82,6 +83,7 @@ pub(in crate::server) struct Stage {
     waiting: Turns<Asked>,
     /// How much of each party the processes have in hand.
     in_hand: HashMap<Party, usize>,
+    congestion: Congestion,
     /// What the cores are to be told, by core.
     judged: Vec<Vec<Judged>>,
     hear: mpsc::Sender<Heard>,
@@ -166,6 +168,7 @@ impl Stage {
             serial: 0,
             waiting: Turns::default(),
             in_hand: HashMap::new(),
+            congestion: Congestion::new(Instant::now()),
             hear,
             heard,
             endings: JoinSet::new(),
@@ -372,6 +375,13 @@ impl Stage {
             if running.asked.is_empty() {
                 running.first_since = now;
             }
+            if asked.pending == 0 {
+                let waited = now.duration_since(asked.at);
+                self.parts.metrics.wait_micros.add(micros(waited));
+                if let Some(congested) = self.congestion.note(waited, now) {
+                    congested.tell(self.waiting.count(), settings.processes);
+                }
+            }
             asked.at = now;
             asked.pending = running.asked.len() + 1;
             running.asked.push_back(asked);
@@ -447,8 +457,7 @@ impl Stage {
         }
         self.let_go(asked.question.party);
         let metrics = &self.parts.metrics;
-        let micros = now.duration_since(asked.at).as_micros();
-        metrics.answer_micros.add(u64::try_from(micros).unwrap_or(u64::MAX));
+        metrics.answer_micros.add(micros(now.duration_since(asked.at)));
         match answer.verdict {
             PluginVerdict::Accept => {
                 metrics.accepted_total.add(1);
