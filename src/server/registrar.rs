@@ -330,7 +330,12 @@ async fn ask(claim: &NameClaim, key: &PublicKey, client: &ClientOptions) -> Said
         Ok(document) if claim.is_confirmed(&document, key) => Said::Yes,
         Ok(_) => Said::No,
         Err(error) => {
-            tracing::debug!(%error, "a domain does not say whom it names");
+            tracing::warn!(
+                domain = claim.domain,
+                %error,
+                "a domain of policy.nip05_domains does not answer: whom it has not confirmed yet \
+                 cannot publish until it does"
+            );
             Said::Nothing
         }
     }

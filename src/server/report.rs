@@ -253,6 +253,21 @@ impl Report {
         page.counter("chappe_connections_refused_total", "Connections that were not let in.")
             .labelled("reason=\"banned\"", tally.shut_out())
             .labelled("reason=\"crowded\"", tally.crowded_out());
+        let settings = self.relay.in_force.load();
+        let rules = settings.session.event.rules.as_ref();
+        let counts = [
+            ("trust", rules.and_then(|it| it.trusted.as_ref()).map(|it| it.count())),
+            ("nip05", rules.and_then(|it| it.named.as_ref()).map(|it| it.count())),
+        ];
+        if counts.iter().any(|(_, count)| count.is_some()) {
+            let help = "Keys that may publish because of whom others follow or what domains say.";
+            let mut keys = page.gauge("chappe_publishing_keys", help);
+            for (because, count) in counts {
+                if let Some(count) = count {
+                    keys.labelled(&format!("because=\"{because}\""), count);
+                }
+            }
+        }
     }
 
     fn tell_plugin(&self, page: &mut Exposition) {

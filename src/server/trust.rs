@@ -45,7 +45,11 @@ impl Weaver {
         self.seen = self.seen.max(last);
         self.web.weave(|author, out| follows(store, author, out))?;
         self.woven_at = Some(now);
-        tracing::debug!(keys = self.web.count(), "the web of trust was woven");
+        let keys = self.web.count();
+        match is_first {
+            true => tracing::info!(keys, "the web of trust was woven"),
+            false => tracing::debug!(keys, "the web of trust was woven again"),
+        }
         Ok(())
     }
 

@@ -171,6 +171,7 @@ impl Warden {
         if self.look_through(&mut survey, &sources, &mut gone)? == Duty::Over {
             return Ok(Duty::Over);
         }
+        let by_age = gone;
         for (place, author) in survey.prolific() {
             let comes_from = |seq| rules[place].from.is_empty() || sources.have(place, seq);
             let surplus = self.surplus(&rules[place], &author, comes_from)?;
@@ -178,6 +179,7 @@ impl Warden {
                 return Ok(Duty::Over);
             }
         }
+        let per_author = gone - by_age;
         // What is gone by now does not count for the size.
         let by_size = |rule: &RetentionRule| {
             rule.size_max.is_some().then(|| RetentionRule {
@@ -206,7 +208,14 @@ impl Warden {
         }
         self.relay.sweeps.end(self.relay.clock.now_secs(), gone);
         if gone > 0 {
-            tracing::info!(events = gone, "events were removed by the rules of retention");
+            let size = gone - by_age - per_author;
+            tracing::info!(
+                events = gone,
+                age = by_age,
+                per_author,
+                size,
+                "events were removed by the rules of retention"
+            );
         }
         Ok(Duty::On)
     }

@@ -165,6 +165,7 @@ fn answers_that_are_none_confirm_nothing() {
         wait_for_question(&domain, asked + 1);
         client.publish(&key(number).note("x", now())).is_false("restricted", number);
     }
+    relay.await_said("does not answer");
     domain.change(|said| said.instead = None);
     domain.claim(&mut client, &key(2), "bob", now());
     wait_until(&mut client, &key(2), true);

@@ -155,6 +155,7 @@ fn whom_trusted_people_follow_may_publish_and_follow_lists_count_when_they_come(
     // What is known is known from the first moment on.
     relay.kill();
     relay.restart();
+    relay.await_said("woven keys=3");
     let mut client = relay.connect();
     client.publish(&key(3).event(1, "again", &[], now())).is_true("", "two steps away");
     client.publish(&key(4).event(1, "", &[], now())).is_false("restricted", "three steps away");

@@ -108,6 +108,7 @@ fn a_store_that_is_too_large_loses_its_oldest_events() {
         events.iter().rev().take(left.len()).map(|it| it.id.clone()).collect();
     assert_eq!(left, newest, "the newest stay");
     assert_eq!(client.count(&[json!({"kinds": [1_000]})]), 1);
+    relay.await_said(" age=0 per_author=0 size=");
 }
 
 #[test]

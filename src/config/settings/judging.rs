@@ -84,8 +84,8 @@ section! {
         nip05_max_keys: u64 = 100_000;
 
         /// Kinds that are taken from anybody all the same, where not everybody may publish, and
-        /// whatever they are about. Those
-        /// of the default say where to find somebody (NIP-65, NIP-17).
+        /// whatever they are about. Those of the default are profiles, which other rules may
+        /// depend on (NIP-05), and say where to find somebody (NIP-65, NIP-17).
         #[key(unit = "", range = KIND_RANGES, reload = Yes)]
         open_kinds: Vec<String> =
             ["0", "10002", "10050"].into_iter().map(str::to_owned).collect();
