@@ -129,6 +129,12 @@ impl Replays {
         self.used.insert(*event.id, event.created_at + WINDOW_SECS + 1);
         Ok(())
     }
+
+    /// Remembers an authorization that was used at the second `at`, before this process began.
+    pub fn recall(&mut self, id: EventId, at: u64) {
+        // Its clock may have been ahead by the whole window.
+        self.used.insert(id, at.saturating_add(2 * WINDOW_SECS + 1));
+    }
 }
 
 /// How far the clock of a client may be off, and how long an authorization is good (NIP-98).

@@ -212,6 +212,8 @@ impl Starter {
         keys: Option<&Keypair>,
         herald: Option<&HeraldHandle>,
     ) -> Result<Thread, ServerError> {
+        // Before anybody can call.
+        calls.recall(&self.relay.store)?;
         let parts = OfficeParts {
             relay: Arc::clone(&self.relay),
             writer: self.writer.clone(),

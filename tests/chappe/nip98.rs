@@ -54,6 +54,29 @@ fn an_authorization_must_be_for_this_url_method_body_and_time() {
 }
 
 #[test]
+fn an_authorization_that_has_changed_something_is_not_good_again_after_a_restart_or_a_crash() {
+    let mut relay = relay();
+    let key = key(1);
+    for (number, is_crash) in [false, true].into_iter().enumerate() {
+        let name = json!([format!("name {number}")]);
+        let mut call = Call::new(relay.address(), &key, "changerelayname", &name);
+        call.url = "https://relay.example.org/".to_owned();
+        let header = format!("Nostr {}", base64(call.authorization().line().as_bytes()));
+        assert_eq!(call.send_with(&header).status, 200);
+        match is_crash {
+            true => relay.kill(),
+            false => assert!(relay.stop(libc::SIGTERM).success()),
+        }
+        relay.restart();
+        let mut call = Call::new(relay.address(), &key, "changerelayname", &name);
+        call.url = "https://relay.example.org/".to_owned();
+        let response = call.send_with(&header);
+        assert_eq!(response.status, 401);
+        assert!(response.json()["error"].to_string().contains("used before"));
+    }
+}
+
+#[test]
 fn an_authorization_is_good_once_on_whichever_connection() {
     // NIP-86.9
     let relay = relay();

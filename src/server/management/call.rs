@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::nostr::{EventRef, PublicKey};
+use super::journal;
+use crate::nostr::{EventId, EventRef, PublicKey};
 use crate::policy::{Permissions, Replays, Right, Unauthorized};
+use crate::store::{Store, StoreError};
 
 /// Who calls.
 #[derive(Clone, Debug)]
@@ -14,6 +16,8 @@ pub(super) struct Caller {
     pub(super) who: Who,
     /// From where, for the journal.
     pub(super) from: String,
+    /// What has proven who it is, if that could be used again.
+    pub(super) authorization: Option<EventId>,
 }
 
 /// Who somebody has proven to be.
@@ -88,6 +92,17 @@ pub(in crate::server) struct Calls {
     pub(super) handle: OfficeHandle,
 }
 
+impl Calls {
+    /// Remembers what must not be used again, from before the relay was started.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub(in crate::server) fn recall(&self, store: &Store) -> Result<(), StoreError> {
+        self.handle.recall(store)
+    }
+}
+
 /// Returns the way to an office, and where it ends.
 pub(in crate::server) fn office_channel() -> (OfficeHandle, Calls) {
     let (sender, arriving) = mpsc::channel(CALLS_MAX);
@@ -113,7 +128,21 @@ impl OfficeHandle {
         // Nothing under the lock can leave it half done.
         self.replays.lock().unwrap_or_else(PoisonError::into_inner).use_up(event, now)
     }
+
+    /// Remembers which authorizations were used for what the journal tells of.
+    pub(super) fn recall(&self, store: &Store) -> Result<(), StoreError> {
+        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, entry) in journal::read(store, u64::MAX, RECALLED_MAX)? {
+            let id = entry.authorization.and_then(|it| EventId::from_hex(it.as_bytes()));
+            if let Some(id) = id {
+                replays.recall(id, entry.at);
+            }
+        }
+        Ok(())
+    }
 }
 
+/// Entries of the journal that may be as new as authorizations are good: several a second.
+const RECALLED_MAX: usize = 1_000;
 /// Calls that may wait for the office; more are refused.
 const CALLS_MAX: usize = 64;

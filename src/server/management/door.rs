@@ -91,7 +91,8 @@ fn identify(
     // Last, so that nobody else can fill what is remembered.
     core.relay.office.use_up(&event.view(), now)?;
     let who = Who::Admin(event.pubkey, permissions.clone());
-    Ok(Some(Caller { who, from: request.peer().ip().to_string() }))
+    let from = request.peer().ip().to_string();
+    Ok(Some(Caller { who, from, authorization: Some(event.id) }))
 }
 
 fn unauthorized(why: Unauthorized) -> Response {

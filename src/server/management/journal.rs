@@ -24,6 +24,10 @@ pub(super) struct Entry {
     /// Why it came to nothing, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
+    /// The id of what has proven who it was, over HTTP: it is not to be used again, not even after
+    /// a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) authorization: Option<String>,
 }
 
 impl Entry {
@@ -36,7 +40,9 @@ impl Entry {
             vec![Value::from(format!("{size} bytes"))]
         };
         let method = method.chars().take(METHOD_CHARACTERS_MAX).collect();
-        Entry { at, by: caller.name(), from: caller.from.clone(), method, params, error: None }
+        let (by, from) = (caller.name(), caller.from.clone());
+        let authorization = caller.authorization.map(|id| id.to_string());
+        Entry { at, by, from, method, params, error: None, authorization }
     }
 }
 

@@ -118,7 +118,8 @@ async fn converse(stream: UnixStream, office: OfficeHandle, own: u32) -> io::Res
         let said = match serde_json::from_slice::<Written>(&line) {
             Err(_) => json!({ "error": "expected {\"method\": \"...\", \"params\": [...]}" }),
             Ok(Written { method, params }) => {
-                let caller = Caller { who: Who::Local(user), from: "local".to_owned() };
+                let caller =
+                    Caller { who: Who::Local(user), from: "local".to_owned(), authorization: None };
                 match office.call(caller, method, params).await {
                     Ok(result) => json!({ "result": result }),
                     Err(refusal) => json!({ "result": null, "error": refusal.text() }),
