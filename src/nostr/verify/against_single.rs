@@ -222,3 +222,27 @@ fn events_keep_their_order_and_each_its_fault() {
     let (id, signature) = (Invalid::Id, Invalid::Signature);
     assert_eq!(faults.collect::<Vec<_>>(), [signature, id, id, signature, id, signature]);
 }
+
+#[test]
+fn what_has_not_the_form_of_a_signature_is_found_beside_the_batch() {
+    let mut signed = many(400);
+    let kinds: Vec<Signed> = spoilt(&signed[0], &signed[1]);
+    let is_formless = |wrong: &Signed| {
+        let mut batch = Batch::shaped(WIDEST, SEED, Sum::default());
+        let point = Verifier::new().point(&wrong.pubkey);
+        point.is_none_or(|point| batch.add(wrong, &point).is_err())
+    };
+    let formless: Vec<Signed> = kinds.into_iter().filter(is_formless).collect();
+    assert!(formless.len() >= 7, "{}", formless.len());
+    for (place, wrong) in formless.iter().enumerate() {
+        signed[place * 17] = *wrong;
+    }
+    let expected: Vec<usize> = (0..formless.len()).map(|place| place * 17).collect();
+    let seeds = std::cell::Cell::new(0);
+    let seed = || {
+        seeds.set(seeds.get() + 1);
+        SEED
+    };
+    assert_eq!(Verifier::new().wrong_signatures(&signed, seed), expected);
+    assert_eq!(seeds.get(), 1, "one batch was enough");
+}

@@ -1,6 +1,7 @@
 //! Many events at once: in batches while all is well, alone where something is wrong.
 //!
-//! A batch tells of a wrong signature only that there is one. So what fails is tried again in an
+//! What does not even have the form of a signature is left out of a batch and checked alone. Of any
+//! other wrong signature a batch tells only that there is one. So what fails is tried again in an
 //! eighth of the size; what fails at a small size is checked one by one, and so are the next ones,
 //! twice as many after each failure. Whoever sends wrong signatures to make work gains little by
 //! it: the worst row of them costs about a fifth more than checking each alone.
@@ -50,10 +51,13 @@ impl Verifier {
             let left = &signed[done..];
             match self.pace.next(left.len()) {
                 Step::Together(count) => {
-                    let holds = self.holds(&left[..count], seed());
-                    self.pace.note(count, holds);
+                    let found = self.wrong_together(&left[..count], seed());
+                    self.pace.note(count, found.is_some());
                     // Otherwise they are checked once more, at another pace.
-                    done += if holds { count } else { 0 };
+                    if let Some(found) = found {
+                        wrong.extend(found.into_iter().map(|place| done + place));
+                        done += count;
+                    }
                 }
                 Step::Alone(count) => {
                     let places = done..done + count;
@@ -65,15 +69,22 @@ impl Verifier {
         wrong
     }
 
-    fn holds(&mut self, signed: &[Signed], seed: [u8; 16]) -> bool {
+    /// Checks a batch; nothing if something is wrong that only the equation has noticed.
+    fn wrong_together(&mut self, signed: &[Signed], seed: [u8; 16]) -> Option<Vec<usize>> {
         let mut batch = Batch::new(signed.len(), seed, std::mem::take(&mut self.sum));
-        let are_held = signed.iter().all(|signed| {
+        let mut unusual = Vec::new();
+        for (place, signed) in signed.iter().enumerate() {
             let author = self.point(&signed.pubkey);
-            author.is_some_and(|author| batch.add(signed, &author).is_ok())
-        });
-        let holds = are_held && batch.holds();
+            if author.is_none_or(|author| batch.add(signed, &author).is_err()) {
+                unusual.push(place);
+            }
+        }
+        let holds = batch.holds();
         self.sum = batch.into_sum();
-        holds
+        if holds {
+            unusual.retain(|place| !self.is_right(&signed[*place]));
+        }
+        holds.then_some(unusual)
     }
 }
 
