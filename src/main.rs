@@ -6,6 +6,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    chappe::sys::avoid_huge_pages();
     chappe::cli::run()
 }

@@ -90,9 +90,9 @@ pub fn give_way(by: i32) {
 /// Has the system give this process memory in small pages only, and those that it starts. It is a
 /// wish: where the system does not know it nothing is lost.
 ///
-/// The allocator asks for huge pages. They are cleared as a whole, and held for the few bytes in
-/// each that one of many thousand connections keeps: a third of a relay's memory, and no query is
-/// faster for them.
+/// The allocator asks for huge pages. They are cleared as a whole, which clients wait for, and held for
+/// the few bytes in each that one of many thousand connections keeps. That suits whoever fills large
+/// buffers and ends, but no server.
 pub fn avoid_huge_pages() {
     #[cfg(target_os = "linux")]
     // SAFETY: the call takes numbers.

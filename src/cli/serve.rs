@@ -35,7 +35,7 @@ use crate::session::{
     WorkLimits,
 };
 use crate::store::Store;
-use crate::sys::service;
+use crate::sys::{self, service};
 
 /// Serve the relay (the default command)
 ///
@@ -65,6 +65,7 @@ pub(super) fn run(common: &Common, arguments: &Arguments) -> Result<(), Failure>
         key: "server.listen".to_owned(),
         value,
     });
+    sys::avoid_huge_pages();
     let sources = common.sources(listen.into_iter().collect())?;
     let mut reloads = Reloads::begin(sources)?;
     let store = open_or_create(reloads.current())?;
