@@ -451,16 +451,16 @@ impl<'t> Walk<'_, 't, '_> {
     fn look_up_ids(&mut self) -> Result<(), StoreError> {
         let filter = self.task.filter;
         let ids = filter.ids.as_deref().unwrap_or_default();
-        let mut aimed = Vec::with_capacity(OPENED_AT_ONCE.min(ids.len()));
+        let mut opened = Vec::with_capacity(OPENED_AT_ONCE.min(ids.len()));
         let mut located = Vec::with_capacity(OPENED_AT_ONCE.min(ids.len()));
         for ids in ids.chunks(OPENED_AT_ONCE) {
             // First where they are, then what they are: so the processor can fetch the records.
             for id in ids {
                 self.cost.ranges += 1;
-                aimed.push((id, self.view.aim(Range::id(id))?));
+                opened.push((id, self.view.open(Range::id(id))?));
             }
-            for (id, point) in aimed.drain(..) {
-                let found = point.locate()?;
+            for (id, opened) in opened.drain(..) {
+                let found = opened.locate()?;
                 if let Located::One(found) = &found {
                     self.view.expect(found.seq());
                 }

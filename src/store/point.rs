@@ -3,19 +3,11 @@
 //! A scan carries what it needs to go on. To look up an id is to look into one block, and to know
 //! that nothing else can be meant.
 
-use super::block::{self, Block};
+use super::block::Block;
 use super::env::damaged;
 use super::error::StoreError;
 use super::key::Range;
-use super::scan::{Found, between};
-use super::snapshot::View;
-
-/// A range whose highest block is known and on its way into the processor's cache.
-pub(crate) struct Point<'t> {
-    view: View<'t>,
-    range: Range,
-    block: Option<&'t [u8]>,
-}
+use super::scan::{Found, Opened, between};
 
 /// What there is in a range.
 pub(crate) enum Located {
@@ -27,21 +19,12 @@ pub(crate) enum Located {
     Several,
 }
 
-impl<'t> Point<'t> {
-    pub(super) fn new(view: View<'t>, range: Range) -> Result<Point<'t>, StoreError> {
-        let table = view.store.tables().indexes[range.index as usize];
-        let high = range.high.bytes();
-        let row = table.get_lower_than_or_equal_to(view.txn, &high[..range.index.width()])?;
-        let block = row.map(|(_, bytes)| bytes);
-        block.inspect(|bytes| block::expect(bytes));
-        Ok(Point { view, range, block })
-    }
-
+impl Opened<'_> {
     /// Looks into the range.
     pub(crate) fn locate(&self) -> Result<Located, StoreError> {
         let Range { index, low, high } = self.range;
         let mut only = None;
-        if let Some(bytes) = self.block {
+        if let Some((_, bytes)) = self.first {
             let block =
                 Block::new(bytes, index.width()).ok_or_else(|| damaged("an index block"))?;
             let mut below = (0..block.count_up_to(&high)).rev().map(|place| block.entry(place));

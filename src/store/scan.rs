@@ -73,13 +73,13 @@ pub(crate) struct Scan<'t> {
 /// Whoever reads many ranges opens some before the first is read: so the memory in which they
 /// begin is waited for once.
 pub(crate) struct Opened<'t> {
-    view: View<'t>,
-    range: Range,
-    first: Option<Row<'t>>,
+    pub(super) view: View<'t>,
+    pub(super) range: Range,
+    pub(super) first: Option<Row<'t>>,
 }
 
 /// A row of an index table.
-type Row<'t> = (&'t [u8], &'t [u8]);
+pub(super) type Row<'t> = (&'t [u8], &'t [u8]);
 
 impl<'t> Opened<'t> {
     pub(super) fn new(view: View<'t>, range: Range) -> Result<Opened<'t>, StoreError> {

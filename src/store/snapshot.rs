@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::frame::Frame;
 use super::key::{Range, Salt};
 use super::overlay::Layers;
-use super::point::{Located, Point};
+use super::point::Located;
 use super::record;
 use super::scan::{Found, Opened, Scan};
 use crate::nostr::{EventId, EventRef};
@@ -192,7 +192,7 @@ impl<'t> View<'t> {
 
     /// Returns the living event with this id.
     pub(crate) fn by_id(&self, id: &EventId) -> Result<Option<(Seq, EventRef<'t>)>, StoreError> {
-        let located = self.aim(Range::id(id))?.locate()?;
+        let located = self.open(Range::id(id))?.locate()?;
         self.by_id_at(id, &located)
     }
 
@@ -225,11 +225,6 @@ impl<'t> View<'t> {
     /// Starts reading a range, highest entry first.
     pub(crate) fn scan(&self, range: Range) -> Result<Scan<'t>, StoreError> {
         self.open(range)?.scan()
-    }
-
-    /// Finds where a range is that holds one entry at most, without reading there yet.
-    pub(crate) fn aim(&self, range: Range) -> Result<Point<'t>, StoreError> {
-        Point::new(*self, range)
     }
 
     /// Finds where a range begins, without reading there yet.
