@@ -21,6 +21,7 @@ use crate::metrics::{CLASSES, VERDICTS, WriterMetrics};
 use crate::nostr::{EventId, Kind, KindClass, Prefix, Reject, Verified};
 use crate::seq::Seq;
 use crate::store::{Committed, Guard, Outcome, Store, StoreError, Writer};
+use crate::sys;
 
 /// The running writer thread.
 #[derive(Debug)]
@@ -52,6 +53,10 @@ const IDLE: Duration = Duration::from_millis(500);
 const ERASE_SECS_MAX: u64 = 60;
 /// Expired events buried at once.
 const EXPIRE_MAX: usize = 1_000;
+
+/// How long the writer works at a time where there are more threads than processors: all wait for it,
+/// and mostly it has little to do.
+const SLICE_MICROS: u64 = 100;
 
 /// Starts the writer thread of a store; `witness` is who sees each commit first, if anybody does,
 /// and `groups` who judges what is for groups, if there are any.
@@ -89,8 +94,10 @@ pub fn spawn(
     };
     // What the relay has to say about groups is there before anybody can ask.
     state.speak_of_groups();
-    let thread =
-        std::thread::Builder::new().name("writer".to_owned()).spawn(move || state.run(&inbox))?;
+    let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
+        sys::begin_soon(SLICE_MICROS);
+        state.run(&inbox);
+    })?;
     Ok(WriterThread { handle: WriterHandle { mailbox, published, metrics }, thread })
 }
 

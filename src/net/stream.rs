@@ -15,6 +15,17 @@ pub(crate) enum Stream {
     Encrypted(Box<Encrypted>),
 }
 
+impl Stream {
+    /// Returns whether the client has sent something that was not read; has its task woken when it
+    /// does.
+    pub(crate) fn is_readable(&self, context: &mut Context<'_>) -> bool {
+        match self {
+            Stream::Plain(stream) => stream.poll_read_ready(context).is_ready(),
+            Stream::Encrypted(stream) => stream.is_readable(context),
+        }
+    }
+}
+
 impl AsyncRead for Stream {
     #[inline]
     fn poll_read(

@@ -68,6 +68,7 @@ pub(super) fn options() -> NetOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Paused,
+    LeftWaiting,
     TooLong,
     BurstEnd(usize),
     Drained,
@@ -122,7 +123,7 @@ impl TestRelay {
             let accept_outbounds = Rc::clone(&outbounds);
             let accept = move |_, outbound: Outbound| -> Box<dyn Conversation> {
                 accept_outbounds.borrow_mut().push(outbound.clone());
-                Box::new(Echo { outbound, tell: tell.clone(), burst: 0 })
+                Box::new(Echo { outbound, tell: tell.clone(), burst: 0, must_wait: false })
             };
             let relay = async move {
                 tokio::task::spawn_local(obey(order_inbox, outbounds));
@@ -203,6 +204,7 @@ struct Echo {
     outbound: Outbound,
     tell: mpsc::Sender<Told>,
     burst: usize,
+    must_wait: bool,
 }
 
 impl Echo {
@@ -213,6 +215,16 @@ impl Echo {
 }
 
 impl Conversation for Echo {
+    fn must_wait(&self) -> bool {
+        self.must_wait
+    }
+
+    fn left_waiting(&mut self) {
+        self.must_wait = false;
+        self.outbound.pause_reading();
+        self.tell(Told::LeftWaiting);
+    }
+
     fn text(&mut self, message: &str) -> Flow {
         self.burst += 1;
         match message {
@@ -220,6 +232,7 @@ impl Conversation for Echo {
                 self.tell(Told::Paused);
                 return Flow::Pause;
             }
+            "wait" => self.must_wait = true,
             "close" => return Flow::Close(CloseCode::Policy),
             "leave" => return Flow::Leave(CloseCode::Policy),
             "close with reason" => self.outbound.close(CloseCode::Policy, "because"),

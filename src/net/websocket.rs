@@ -29,6 +29,13 @@ use super::stream::Stream;
 ///
 /// Answers go through the [`Outbound`] that was given along with the connection.
 pub trait Conversation {
+    /// Returns whether others come first: what the client has sent is better read later.
+    fn must_wait(&self) -> bool;
+
+    /// Learns that bytes were left in the socket for that. Nothing is read until a later call of
+    /// [`Outbound::resume_reading`].
+    fn left_waiting(&mut self);
+
     /// Takes one text message.
     fn text(&mut self, message: &str) -> Flow;
 
@@ -239,6 +246,13 @@ impl Connection {
         if self.decoder.is_stopped() {
             self.take(&mut [])?;
             return ControlFlow::Continue(Input::More);
+        }
+        if self.phase == Phase::Open
+            && self.conversation.must_wait()
+            && self.stream.is_readable(context)
+        {
+            self.conversation.left_waiting();
+            return ControlFlow::Continue(Input::Paused);
         }
         let local = Rc::clone(&self.local);
         let mut scratch = local.scratch.borrow_mut();
@@ -763,6 +777,21 @@ mod tests {
         relay.order(Order::Resume);
         assert_eq!(client.text(), "kept too");
         assert_eq!(client.text(), "unread");
+    }
+
+    #[test]
+    fn who_must_wait_is_left_unread_once_there_is_something_to_read() {
+        let (relay, mut client) = relay_client();
+        client.send(["wait", "read with it"].map(text_frame).concat());
+        assert_eq!(client.text(), "read with it");
+        relay.order(Order::PushMebibyte);
+        assert_eq!(client.text().len(), 1 << 20, "it is written to meanwhile");
+        client.send(text_frame("later"));
+        assert_eq!(relay.next_told(), Told::LeftWaiting, "and not before");
+        relay.order(Order::PushMebibyte);
+        assert_eq!(client.text().len(), 1 << 20);
+        relay.order(Order::Resume);
+        assert_eq!(client.text(), "later");
     }
 
     #[test]

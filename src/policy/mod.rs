@@ -37,6 +37,7 @@ mod standing;
 
 mod standings;
 
+mod shares;
 mod turns;
 
 pub use self::admins::{Admin, AdminError, Admins, Permissions, Right};
@@ -55,6 +56,7 @@ pub use self::quota::{Activity, BanRules, Meters, Quotas, Rates, Scope};
 pub use self::rate::{Meter, Rate, RateError, Wait};
 pub use self::retention::{ANY_PEER, Resident, RetentionRule, RuleError, SizeLimit, Survey};
 pub use self::rules::WriteRules;
+pub use self::shares::Shares;
 pub use self::standing::Standing;
 pub use self::standings::{Follower, Standings};
 pub use self::trust::{TrustRules, Web};

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::lane::Lane;
 use super::negentropy::Reconciling;
 use super::query::Queries;
-use super::turn::{MESSAGE_BYTES_PER_STEP, MESSAGE_STEPS};
+use super::turn::{MESSAGE_BYTES_PER_STEP, MESSAGE_STEPS, Turn};
 use crate::address::client_number;
 use crate::net::{CloseCode, Conversation, Ending, Flow, Outbound};
 use crate::nostr::Event;
@@ -50,9 +50,9 @@ pub(super) struct Connection {
     pub(super) client: IpAddr,
     /// With whom it takes turns.
     pub(super) party: Party,
-    /// What was done for it and is not noted yet, in steps, and whether its turn is over.
+    /// What was done for it and is not noted yet, in steps, and whose turn it is.
     pub(super) spent: Cell<u64>,
-    pub(super) is_ahead: Cell<bool>,
+    pub(super) turn: Cell<Turn>,
     /// Why it is not read, each a bit.
     holds: Cell<u8>,
     pub(super) outbound: Outbound,
@@ -133,7 +133,7 @@ impl Connections {
             client,
             party,
             spent: Cell::new(0),
-            is_ahead: Cell::new(false),
+            turn: Cell::default(),
             holds: Cell::new(0),
             outbound,
             session: RefCell::new(session),
@@ -216,6 +216,14 @@ impl Talk {
 }
 
 impl Conversation for Talk {
+    fn must_wait(&self) -> bool {
+        self.core.is_round_over_for(&self.connection)
+    }
+
+    fn left_waiting(&mut self) {
+        self.core.line_up(&self.connection);
+    }
+
     fn text(&mut self, message: &str) -> Flow {
         let (core, connection) = (&self.core, &self.connection);
         core.metrics.messages_total.add(1);

@@ -41,10 +41,11 @@ use crate::mailbox::{Inbox, Sender};
 use crate::metrics::{CaretakerMetrics, CoreMetrics};
 use crate::net::{self, ConnectionInfo, Encoding, Listening, NetOptions, Outbound};
 use crate::nostr::{Event, PublicKey, Verifier};
-use crate::policy::{Crowd, Follower, Standings, Turns};
+use crate::policy::{Crowd, Follower, Shares, Standings, Turns};
 use crate::seq::Seq;
 use crate::session::Reader;
 use crate::store::Store;
+use crate::sys;
 
 /// What each core counts.
 pub(super) type AllMetrics = Arc<[Arc<CoreMetrics>]>;
@@ -176,6 +177,8 @@ pub(super) struct Core {
     pub(super) resting: RefCell<Resting>,
     /// The connections that wait for their turn.
     pub(super) turns: RefCell<Turns<ConnectionKey>>,
+    /// Who has taken less than the others.
+    pub(super) shares: RefCell<Shares>,
     /// What was done since the last turn was given, in steps.
     pub(super) round_spent: Cell<u64>,
     /// The second in which it was last forgotten who had taken what.
@@ -218,6 +221,7 @@ pub(super) struct CoreStart {
 impl CoreStart {
     /// Runs the core until it is told to stop and its connections are closed.
     pub(super) fn run(self) -> std::io::Result<()> {
+        sys::begin_soon(SLICE_MICROS);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, self.serve())
     }
@@ -293,6 +297,7 @@ impl Core {
             reconcilers: RefCell::default(),
             resting: RefCell::default(),
             turns: RefCell::default(),
+            shares: RefCell::default(),
             round_spent: Cell::new(0),
             turns_forgotten: Cell::new(0),
             verifier: RefCell::default(),
@@ -364,6 +369,9 @@ impl Core {
     }
 }
 
+/// How long a core works at a time where there are more threads than processors: it begins before
+/// whoever works longer.
+const SLICE_MICROS: u64 = 500;
 /// Messages attended to before the connections of the core get their turn.
 const MESSAGES_MAX: usize = 32;
 /// How long what stands in line waits before it is tried again.

@@ -759,6 +759,7 @@ fn who_asks_for_little_is_answered_while_those_who_ask_for_much_wait_for_their_t
         }
         // By the second round the others have taken more than what everybody begins with.
         if round > 0 {
+            house.core.begin_round();
             light.say(&format!(r#"["REQ","{round}",{{"limit":0}}]"#));
             light.read();
             assert_eq!(light.received[&round.to_string()].ends, 1, "at once");
@@ -782,6 +783,25 @@ fn who_asks_for_little_is_answered_while_those_who_ask_for_much_wait_for_their_t
         client.received.values().for_each(|it| assert_eq!((it.events.len(), it.ends), (3, 1)));
     }
     assert_eq!(newcomer.expect("it has come").received["new"].ends, 1);
+}
+
+#[test]
+fn a_full_round_leaves_in_their_sockets_what_comes_but_for_who_took_less() {
+    let mut house = House::new(&Options::default());
+    let (mut heavy, light) = (house.client(), house.client());
+    assert!(!heavy.talk.must_wait() && !light.talk.must_wait(), "nothing was done yet");
+    house.core.spend(heavy.talk.connection(), 2_000_000);
+    house.core.begin_round();
+    house.core.spend(heavy.talk.connection(), 50_000);
+    assert!(heavy.talk.must_wait() && !light.talk.must_wait());
+    heavy.talk.left_waiting();
+    assert!(!heavy.outbound.is_reading());
+    house.step();
+    assert!(heavy.outbound.is_reading() && !heavy.talk.must_wait());
+    house.core.spend(light.talk.connection(), 2_000_000);
+    assert!(!heavy.talk.must_wait(), "it is its turn");
+    heavy.say(r#"["CLOSE","a"]"#);
+    assert!(heavy.talk.must_wait() && light.talk.must_wait(), "nobody has more in one round");
 }
 
 #[test]

@@ -7,8 +7,9 @@
 //! many they are and whatever they ask for.
 //!
 //! A core goes round: what its sockets have brought, then the one who is next in line. What is worked
-//! out at once in a round is bounded, so that a round is short however many come at the same moment;
-//! who is ahead waits for another one.
+//! out in a round is bounded, so that a round is short however many come at the same moment. Once it is
+//! full, nobody is read but who has taken less than the others of late (`policy::Shares`); who has brought
+//! something stands in line, and it stays in the socket.
 
 use std::rc::Rc;
 
@@ -17,10 +18,23 @@ use super::core::{Core, More};
 use super::guard;
 use crate::net::Flow;
 
+/// Whose turn it is, as far as one connection is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Whoever comes.
+    #[default]
+    Open,
+    /// That of others: it stands in line, or will when what it has sent is looked at.
+    OfOthers,
+    /// Its own, until something was done for it.
+    Own,
+}
+
 impl Core {
     /// Notes that a connection has begun.
     pub(super) fn begin_turns(&self, connection: &Connection) {
         self.turns.borrow_mut().charge(connection.party, BEGINNING_STEPS);
+        self.shares.borrow_mut().charge(connection.party, BEGINNING_STEPS);
     }
 
     /// Notes what was done here for a connection, in steps.
@@ -35,42 +49,51 @@ impl Core {
 
     fn note_spent(&self, connection: &Connection) {
         let spent = connection.spent.replace(0);
+        self.shares.borrow_mut().charge(connection.party, spent);
         if self.turns.borrow_mut().charge(connection.party, spent) > TURN_STEPS {
-            connection.is_ahead.set(true);
+            connection.turn.set(Turn::OfOthers);
         }
-        let was_over = self.is_round_over();
-        self.round_spent.set(self.round_spent.get() + spent);
-        if self.is_round_over() && !was_over {
+        let before = self.round_spent.get();
+        self.round_spent.set(before + spent);
+        if before <= ROUND_STEPS && before + spent > ROUND_STEPS {
             // The next round begins with who attends to the bell.
             self.inbox.ring();
         }
     }
 
-    /// Returns whether so much was done since the last turn was given that more has to wait.
-    fn is_round_over(&self) -> bool {
-        self.round_spent.get() > ROUND_STEPS
+    /// Returns whether so much was done since the last turn was given that a connection has to wait
+    /// whose turn it is not.
+    #[inline]
+    pub(super) fn is_round_over_for(&self, connection: &Connection) -> bool {
+        let spent = self.round_spent.get();
+        spent > ROUND_STEPS
+            && connection.turn.get() != Turn::Own
+            && (spent > ROUND_STEPS_OF_MODEST || !self.shares.borrow().is_modest(connection.party))
     }
 
     /// Returns whether a connection has to wait for its turn with what costs more than to look at it.
     #[inline]
     pub(super) fn must_wait(&self, connection: &Connection) -> bool {
-        if !connection.is_ahead.get() {
+        if connection.turn.get() == Turn::Open {
             let turns = self.turns.borrow();
             // Another connection of its party may have brought that ahead.
-            let is_crowded = turns.count() > 0 || self.is_round_over();
-            let is_ahead = is_crowded && turns.ahead(connection.party) > TURN_STEPS;
-            connection.is_ahead.set(is_ahead);
+            let is_ahead = turns.count() > 0 && turns.ahead(connection.party) > TURN_STEPS;
+            if is_ahead || self.is_round_over_for(connection) {
+                connection.turn.set(Turn::OfOthers);
+            }
         }
-        connection.is_ahead.get()
+        connection.turn.get() == Turn::OfOthers
     }
 
     /// Decides whether to go on with a connection, or whether its turn is over.
     #[inline]
     pub(super) fn turn_after(&self, connection: &Connection, flow: Flow) -> Flow {
-        match flow {
-            Flow::Continue | Flow::Pause if connection.is_ahead.get() => self.line_up(connection),
-            _ => flow,
+        match (flow, connection.turn.get()) {
+            (Flow::Continue | Flow::Pause, Turn::OfOthers) => return self.line_up(connection),
+            (_, Turn::Own) => connection.turn.set(Turn::Open),
+            _ => {}
         }
+        flow
     }
 
     /// Has a connection wait for its turn.
@@ -83,20 +106,21 @@ impl Core {
         connection.hold(Hold::Turn)
     }
 
+    pub(super) fn begin_round(&self) {
+        self.round_spent.set(0);
+    }
+
     /// Begins another round with the turn of who is next in line; returns whether there may be
     /// others.
     pub(super) fn give_turn(&self) -> More {
-        self.round_spent.set(0);
-        let next = {
-            let mut turns = self.turns.borrow_mut();
-            let next = turns.pop();
-            let now = self.relay.clock.now_secs();
-            if next.is_none() && self.turns_forgotten.get() + REMEMBERED_SECS <= now {
-                self.turns_forgotten.set(now);
-                turns.forget();
-            }
-            next
-        };
+        self.begin_round();
+        let now = self.relay.clock.now_secs();
+        if self.turns_forgotten.get() + REMEMBERED_SECS <= now {
+            self.turns_forgotten.set(now);
+            self.turns.borrow_mut().forget();
+            self.shares.borrow_mut().forget();
+        }
+        let next = self.turns.borrow_mut().pop();
         let Some((_, key)) = next else { return More::No };
         let connection = self.connections.borrow().of(key).cloned();
         if let Some(connection) = connection {
@@ -106,7 +130,7 @@ impl Core {
     }
 
     fn begin_turn(&self, connection: &Rc<Connection>) {
-        connection.is_ahead.set(false);
+        connection.turn.set(Turn::Own);
         let ban_left =
             connection.session.borrow().allowance().ban_left(self.relay.clock.now_secs());
         match ban_left {
@@ -131,12 +155,13 @@ pub(super) const VERIFY_STEPS: u64 = 3_000;
 pub(super) const SENT_STEPS: u64 = 100;
 /// What a connection takes in one turn: about as long as everybody else may wait for it.
 const TURN_STEPS: u64 = 40_000;
-/// What is worked out at once in one round of a core, about a millisecond. Those who are ahead wait
-/// for the next one.
-const ROUND_STEPS: u64 = 100_000;
+/// What is worked out at once in one round of a core, some tenths of a millisecond.
+const ROUND_STEPS: u64 = 30_000;
+/// The same for those who have taken less than others, about a millisecond.
+const ROUND_STEPS_OF_MODEST: u64 = 100_000;
 /// What a connection has taken is noted in pieces of this size: looking its party up for each
 /// message would cost as much as all else about turns.
-const NOTED_STEPS: u64 = 10_000;
+const NOTED_STEPS: u64 = 2_500;
 /// How much a connection begins with that it has taken. It is more than a turn: where somebody
 /// waits, those who have just come wait too.
 const BEGINNING_STEPS: u64 = 2 * TURN_STEPS;

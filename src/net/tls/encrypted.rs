@@ -99,6 +99,11 @@ impl Encrypted {
         }
     }
 
+    /// Returns whether the socket has bytes that were not read; has its task woken when it does.
+    pub(crate) fn is_readable(&self, context: &mut Context<'_>) -> bool {
+        self.socket.poll_read_ready(context).is_ready()
+    }
+
     /// Reads once from the socket; what can be decrypted goes to `buffer` as far as there is room.
     fn poll_receive(
         &mut self,
