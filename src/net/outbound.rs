@@ -200,6 +200,11 @@ impl Outbound {
         queue.stir();
     }
 
+    /// Goes on writing what was left for later.
+    pub fn resume_writing(&self) {
+        self.0.borrow_mut().stir();
+    }
+
     fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut queue = self.0.borrow_mut();
         if queue.standing == Standing::Open {

@@ -225,6 +225,8 @@ impl Conversation for Echo {
         self.tell(Told::LeftWaiting);
     }
 
+    fn written(&mut self, _: usize) {}
+
     fn text(&mut self, message: &str) -> Flow {
         self.burst += 1;
         match message {

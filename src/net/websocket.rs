@@ -29,12 +29,16 @@ use super::stream::Stream;
 ///
 /// Answers go through the [`Outbound`] that was given along with the connection.
 pub trait Conversation {
-    /// Returns whether others come first: what the client has sent is better read later.
+    /// Returns whether others come first: what the client has sent is better read later, and much that
+    /// is to be sent to it better written later.
     fn must_wait(&self) -> bool;
 
-    /// Learns that bytes were left in the socket for that. Nothing is read until a later call of
-    /// [`Outbound::resume_reading`].
+    /// Learns that it was left to wait for that, until a later call of [`Outbound::resume_reading`] or
+    /// [`Outbound::resume_writing`].
     fn left_waiting(&mut self);
+
+    /// Learns that so many bytes were written, which took its time.
+    fn written(&mut self, bytes: usize);
 
     /// Takes one text message.
     fn text(&mut self, message: &str) -> Flow;
@@ -176,7 +180,7 @@ impl Connection {
         self.outbound.calm();
         self.notice_orders()?;
         self.check_timer(context)?;
-        let mut input = Input::More;
+        let mut input = self.wait_for_others();
         let mut reads = 0;
         while input == Input::More && reads < READS_PER_POLL {
             input = self.read(context)?;
@@ -189,6 +193,16 @@ impl Connection {
         }
         self.outbound.watch(context.waker());
         ControlFlow::Continue(())
+    }
+
+    /// Leaves much that is to be written for later while others come first.
+    fn wait_for_others(&mut self) -> Input {
+        let has_much = self.outbound.queued_bytes() > WRITTEN_AT_ONCE_BYTES;
+        if has_much && self.phase == Phase::Open && self.conversation.must_wait() {
+            self.conversation.left_waiting();
+            return Input::Paused;
+        }
+        Input::More
     }
 
     /// Follows what was asked of the outbound queue, by the conversation or by others on the core.
@@ -360,7 +374,10 @@ impl Connection {
             let before = self.outbound.queued_bytes();
             let wrote = self.outbound.poll_write(&mut self.stream, context);
             let written = before - self.outbound.queued_bytes();
-            self.local.traffic.sent_bytes_total.add(written as u64);
+            if written > 0 {
+                self.local.traffic.sent_bytes_total.add(written as u64);
+                self.conversation.written(written);
+            }
             match wrote {
                 Poll::Ready(Ok(())) => self.written(context)?,
                 Poll::Ready(Err(_)) => return ControlFlow::Break(self.ending_or(Ending::Lost)),
@@ -433,6 +450,8 @@ impl Drop for Connection {
 
 /// Reads of one connection before the others of its core get their turn.
 const READS_PER_POLL: usize = 4;
+/// As much is written at once though others come first: it takes less than to wait.
+const WRITTEN_AT_ONCE_BYTES: usize = 16 * 1024;
 /// Rounds of writing and refilling before reading goes on.
 const WRITES_PER_READ: usize = 4;
 /// Ping periods without a byte from the peer after which it counts as gone.

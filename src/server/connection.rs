@@ -224,6 +224,10 @@ impl Conversation for Talk {
         self.core.line_up(&self.connection);
     }
 
+    fn written(&mut self, bytes: usize) {
+        self.core.note_written(&self.connection, bytes);
+    }
+
     fn text(&mut self, message: &str) -> Flow {
         let (core, connection) = (&self.core, &self.connection);
         core.metrics.messages_total.add(1);

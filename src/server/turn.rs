@@ -53,6 +53,20 @@ impl Core {
         if self.turns.borrow_mut().charge(connection.party, spent) > TURN_STEPS {
             connection.turn.set(Turn::OfOthers);
         }
+        self.fill_round(spent);
+    }
+
+    /// Notes that so many bytes were written to the socket of a connection. What they cost it was noted
+    /// before.
+    #[inline]
+    pub(super) fn note_written(&self, connection: &Connection, bytes: usize) {
+        if connection.turn.get() == Turn::Own {
+            connection.turn.set(Turn::Open);
+        }
+        self.fill_round(WRITE_STEPS + bytes as u64 / WRITTEN_BYTES_PER_STEP);
+    }
+
+    fn fill_round(&self, spent: u64) {
         let before = self.round_spent.get();
         self.round_spent.set(before + spent);
         if before <= ROUND_STEPS && before + spent > ROUND_STEPS {
@@ -137,6 +151,8 @@ impl Core {
             Some(secs) => guard::expel(connection, secs),
             None => {
                 connection.release(Hold::Turn);
+                // It may be against something else that it is read.
+                connection.outbound.resume_writing();
                 self.start_waiting(connection);
             }
         }
@@ -153,6 +169,10 @@ pub(super) const LOOKUP_STEPS: u64 = 200;
 pub(super) const VERIFY_STEPS: u64 = 3_000;
 /// What it costs to render an event and to write it, beside its bytes.
 pub(super) const SENT_STEPS: u64 = 100;
+/// What it costs to write to a socket once, beside the bytes.
+const WRITE_STEPS: u64 = 500;
+/// Bytes written to a socket that cost a step.
+const WRITTEN_BYTES_PER_STEP: u64 = 32;
 /// What a connection takes in one turn: about as long as everybody else may wait for it.
 const TURN_STEPS: u64 = 40_000;
 /// What is worked out at once in one round of a core, some tenths of a millisecond.
