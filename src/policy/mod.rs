@@ -37,7 +37,7 @@ mod standing;
 
 mod standings;
 
-mod shares;
+mod line;
 mod turns;
 
 pub use self::admins::{Admin, AdminError, Admins, Permissions, Right};
@@ -48,6 +48,7 @@ pub use self::authorization::{
 pub use self::crowd::{Crowd, Tally, Turned, Visit, Visitor};
 pub use self::invite::{InviteId, InviteKey, InviteTerms};
 pub use self::kinds::{ByKind, KindRange, KindsError, amount, parse_by_kind, period, plain};
+pub use self::line::{Contention, Line, TURN_STEPS};
 pub use self::members::{Circle, Invites, Membership, MembershipRules, MembershipTerms, Roles};
 pub use self::moderation::{Moderation, Subject, SubjectError};
 pub use self::named::{NameClaim, NameRules, Named};
@@ -56,7 +57,6 @@ pub use self::quota::{Activity, BanRules, Meters, Quotas, Rates, Scope};
 pub use self::rate::{Meter, Rate, RateError, Wait};
 pub use self::retention::{ANY_PEER, Resident, RetentionRule, RuleError, SizeLimit, Survey};
 pub use self::rules::WriteRules;
-pub use self::shares::Shares;
 pub use self::standing::Standing;
 pub use self::standings::{Follower, Standings};
 pub use self::trust::{TrustRules, Web};

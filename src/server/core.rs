@@ -41,7 +41,7 @@ use crate::mailbox::{Inbox, Sender};
 use crate::metrics::{CaretakerMetrics, CoreMetrics};
 use crate::net::{self, ConnectionInfo, Encoding, Listening, NetOptions, Outbound};
 use crate::nostr::{Event, PublicKey, Verifier};
-use crate::policy::{Crowd, Follower, Shares, Standings, Turns};
+use crate::policy::{Crowd, Follower, Line, Standings};
 use crate::seq::Seq;
 use crate::session::Reader;
 use crate::store::Store;
@@ -176,9 +176,7 @@ pub(super) struct Core {
     pub(super) reconcilers: RefCell<Reconcilers>,
     pub(super) resting: RefCell<Resting>,
     /// The connections that wait for their turn.
-    pub(super) turns: RefCell<Turns<ConnectionKey>>,
-    /// Who has taken less than the others.
-    pub(super) shares: RefCell<Shares>,
+    pub(super) line: RefCell<Line<ConnectionKey>>,
     /// What was done since the last turn was given, in steps.
     pub(super) round_spent: Cell<u64>,
     /// The second in which it was last forgotten who had taken what.
@@ -296,8 +294,7 @@ impl Core {
             stalled: RefCell::default(),
             reconcilers: RefCell::default(),
             resting: RefCell::default(),
-            turns: RefCell::default(),
-            shares: RefCell::default(),
+            line: RefCell::default(),
             round_spent: Cell::new(0),
             turns_forgotten: Cell::new(0),
             verifier: RefCell::default(),

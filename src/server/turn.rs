@@ -8,7 +8,7 @@
 //!
 //! A core goes round: what its sockets have brought, then the one who is next in line. What is worked
 //! out in a round is bounded, so that a round is short however many come at the same moment. Once it is
-//! full, nobody is read but who has taken less than the others of late (`policy::Shares`); who has brought
+//! full, nobody is read but who has taken less than the others of late (`policy::Line`); who has brought
 //! something stands in line, and it stays in the socket.
 
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use super::connection::{Connection, Hold};
 use super::core::{Core, More};
 use super::guard;
 use crate::net::Flow;
+use crate::policy::Contention;
 
 /// Whose turn it is, as far as one connection is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +34,7 @@ pub(super) enum Turn {
 impl Core {
     /// Notes that a connection has begun.
     pub(super) fn begin_turns(&self, connection: &Connection) {
-        self.turns.borrow_mut().charge(connection.party, BEGINNING_STEPS);
-        self.shares.borrow_mut().charge(connection.party, BEGINNING_STEPS);
+        self.line.borrow_mut().begin(connection.party);
     }
 
     /// Notes what was done here for a connection, in steps.
@@ -49,11 +49,14 @@ impl Core {
 
     fn note_spent(&self, connection: &Connection) {
         let spent = connection.spent.replace(0);
-        self.shares.borrow_mut().charge(connection.party, spent);
-        if self.turns.borrow_mut().charge(connection.party, spent) > TURN_STEPS {
+        self.fill_round(spent);
+        let mut line = self.line.borrow_mut();
+        let is_contended = line.count() > 0 || self.round_spent.get() > ROUND_STEPS;
+        let contention = if is_contended { Contention::Some } else { Contention::None };
+        line.charge(connection.party, spent, contention);
+        if line.is_ahead(connection.party) {
             connection.turn.set(Turn::OfOthers);
         }
-        self.fill_round(spent);
     }
 
     /// Notes that so many bytes were written to the socket of a connection. What they cost it was noted
@@ -82,16 +85,18 @@ impl Core {
         let spent = self.round_spent.get();
         spent > ROUND_STEPS
             && connection.turn.get() != Turn::Own
-            && (spent > ROUND_STEPS_OF_MODEST || !self.shares.borrow().is_modest(connection.party))
+            && (spent > ROUND_STEPS_OF_MODEST || !self.line.borrow().is_modest(connection.party))
     }
 
     /// Returns whether a connection has to wait for its turn with what costs more than to look at it.
     #[inline]
     pub(super) fn must_wait(&self, connection: &Connection) -> bool {
         if connection.turn.get() == Turn::Open {
-            let turns = self.turns.borrow();
             // Another connection of its party may have brought that ahead.
-            let is_ahead = turns.count() > 0 && turns.ahead(connection.party) > TURN_STEPS;
+            let is_ahead = {
+                let line = self.line.borrow();
+                line.count() > 0 && line.is_ahead(connection.party)
+            };
             if is_ahead || self.is_round_over_for(connection) {
                 connection.turn.set(Turn::OfOthers);
             }
@@ -113,7 +118,7 @@ impl Core {
     /// Has a connection wait for its turn.
     pub(super) fn line_up(&self, connection: &Connection) -> Flow {
         if !connection.has_hold(Hold::Turn) {
-            self.turns.borrow_mut().push(connection.party, 0, connection.key);
+            self.line.borrow_mut().push(connection.party, connection.key);
             // Who gives turns may be asleep.
             self.inbox.ring();
         }
@@ -131,11 +136,10 @@ impl Core {
         let now = self.relay.clock.now_secs();
         if self.turns_forgotten.get() + REMEMBERED_SECS <= now {
             self.turns_forgotten.set(now);
-            self.turns.borrow_mut().forget();
-            self.shares.borrow_mut().forget();
+            self.line.borrow_mut().forget();
         }
-        let next = self.turns.borrow_mut().pop();
-        let Some((_, key)) = next else { return More::No };
+        let next = self.line.borrow_mut().pop();
+        let Some(key) = next else { return More::No };
         let connection = self.connections.borrow().of(key).cloned();
         if let Some(connection) = connection {
             self.begin_turn(&connection);
@@ -173,8 +177,6 @@ pub(super) const SENT_STEPS: u64 = 100;
 const WRITE_STEPS: u64 = 500;
 /// Bytes written to a socket that cost a step.
 const WRITTEN_BYTES_PER_STEP: u64 = 32;
-/// What a connection takes in one turn: about as long as everybody else may wait for it.
-const TURN_STEPS: u64 = 40_000;
 /// What is worked out at once in one round of a core, some tenths of a millisecond.
 const ROUND_STEPS: u64 = 30_000;
 /// The same for those who have taken less than others, about a millisecond.
@@ -182,8 +184,5 @@ const ROUND_STEPS_OF_MODEST: u64 = 100_000;
 /// What a connection has taken is noted in pieces of this size: looking its party up for each
 /// message would cost as much as all else about turns.
 const NOTED_STEPS: u64 = 2_500;
-/// How much a connection begins with that it has taken. It is more than a turn: where somebody
-/// waits, those who have just come wait too.
-const BEGINNING_STEPS: u64 = 2 * TURN_STEPS;
-/// For how long it is remembered what was taken while nobody has waited.
+/// For how long it is remembered at least who has taken what.
 const REMEMBERED_SECS: u64 = 2;
