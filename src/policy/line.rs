@@ -70,13 +70,14 @@ impl<T> Line<T> {
         };
         self.set_time(party, |time| {
             let before = time.max(clock.saturating_sub(CREDIT_STEPS));
-            before.saturating_add(steps).min(most.max(before))
+            before.saturating_add(steps).min(most)
         });
     }
 
-    /// Returns whether a party has taken more than its share, by more than a turn.
+    /// Returns whether somebody waits before whom a party has already had a turn.
     pub fn is_ahead(&self, party: Party) -> bool {
-        self.members.get(&party).is_some_and(|it| it.time > self.clock() + TURN_STEPS)
+        let Some(((least, _), _)) = self.heads.first_key_value() else { return false };
+        self.members.get(&party).is_some_and(|it| it.time > least + TURN_STEPS)
     }
 
     /// Returns whether a party has taken clearly less than its share.
@@ -192,7 +193,7 @@ mod tests {
     #[test]
     fn who_takes_less_than_the_others_is_modest_and_they_are_not() {
         let mut line = Line::<u32>::default();
-        assert!(!line.is_modest(party(1_000)) && !line.is_ahead(party(1_000)), "nobody knows it");
+        assert!(!line.is_modest(party(1_000)), "nobody knows it");
         (0..100).for_each(|number| line.charge(party(number), 1, Contention::Some));
         for _ in 0..200 {
             (0..100).for_each(|number| line.charge(party(number), 6_000, Contention::Some));
@@ -225,18 +226,17 @@ mod tests {
         let mut line = Line::default();
         (0..50).for_each(|number| line.charge(party(number), 1, Contention::None));
         line.charge(party(1), 10_000_000, Contention::None);
-        assert!(!line.is_ahead(party(1)));
         line.begin(party(2));
-        assert!(line.is_ahead(party(2)));
-        line.push(party(2), 2);
+        assert!(!line.is_ahead(party(1)) && !line.is_ahead(party(2)), "nobody waits");
         line.push(party(1), 1);
+        assert!(line.is_ahead(party(2)) && !line.is_ahead(party(3)), "it has just come");
+        line.push(party(2), 2);
         assert_eq!(all(&mut line), [1, 2]);
         line.charge(party(1), 10_000_000, Contention::Some);
-        assert!(line.is_ahead(party(1)));
         line.push(party(2), 2);
+        assert!(line.is_ahead(party(1)));
         line.push(party(1), 1);
         assert_eq!(all(&mut line), [2, 1]);
-        line.forget();
         assert!(!line.is_ahead(party(1)), "nobody waits any more");
     }
 

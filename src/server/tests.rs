@@ -767,6 +767,7 @@ fn who_asks_for_little_is_answered_while_those_who_ask_for_much_wait_for_their_t
         }
         if round == 2 {
             let mut client = house.client();
+            house.core.spend(heavy[0].talk.connection(), 50_000);
             client.say(r#"["REQ","new",{"limit":0}]"#);
             assert!(!client.outbound.is_reading(), "who has just come takes turns too");
             newcomer = Some(client);
@@ -800,7 +801,7 @@ fn a_full_round_leaves_in_their_sockets_what_comes_but_for_who_took_less() {
     assert!(heavy.outbound.is_reading() && !heavy.talk.must_wait());
     house.core.spend(light.talk.connection(), 2_000_000);
     assert!(!heavy.talk.must_wait(), "it is its turn");
-    heavy.say(r#"["CLOSE","a"]"#);
+    house.core.spend(heavy.talk.connection(), 5_000);
     assert!(heavy.talk.must_wait() && light.talk.must_wait(), "nobody has more in one round");
 }
 

@@ -56,6 +56,8 @@ impl Core {
         line.charge(connection.party, spent, contention);
         if line.is_ahead(connection.party) {
             connection.turn.set(Turn::OfOthers);
+        } else if connection.turn.get() == Turn::Own {
+            connection.turn.set(Turn::Open);
         }
     }
 
@@ -93,10 +95,7 @@ impl Core {
     pub(super) fn must_wait(&self, connection: &Connection) -> bool {
         if connection.turn.get() == Turn::Open {
             // Another connection of its party may have brought that ahead.
-            let is_ahead = {
-                let line = self.line.borrow();
-                line.count() > 0 && line.is_ahead(connection.party)
-            };
+            let is_ahead = self.line.borrow().is_ahead(connection.party);
             if is_ahead || self.is_round_over_for(connection) {
                 connection.turn.set(Turn::OfOthers);
             }
@@ -107,12 +106,12 @@ impl Core {
     /// Decides whether to go on with a connection, or whether its turn is over.
     #[inline]
     pub(super) fn turn_after(&self, connection: &Connection, flow: Flow) -> Flow {
-        match (flow, connection.turn.get()) {
-            (Flow::Continue | Flow::Pause, Turn::OfOthers) => return self.line_up(connection),
-            (_, Turn::Own) => connection.turn.set(Turn::Open),
-            _ => {}
+        match flow {
+            Flow::Continue | Flow::Pause if connection.turn.get() == Turn::OfOthers => {
+                self.line_up(connection)
+            }
+            _ => flow,
         }
-        flow
     }
 
     /// Has a connection wait for its turn.
@@ -125,6 +124,7 @@ impl Core {
         connection.hold(Hold::Turn)
     }
 
+    /// Begins another round, in which nothing was done yet.
     pub(super) fn begin_round(&self) {
         self.round_spent.set(0);
     }
