@@ -133,7 +133,9 @@ impl fmt::Display for Count {
 pub struct Meter(AtomicU64);
 
 impl Meter {
-    /// Takes an amount at the second `now`, if the rate allows it.
+    /// Takes an amount at the second `now`, if the rate allows it. A meter that is taken from is never
+    /// charged: what it is ahead by more than the burst was taken under another rate, or before the
+    /// clock was set back, and is forgotten, so that a changed rate holds at once.
     ///
     /// # Errors
     ///
@@ -141,12 +143,11 @@ impl Meter {
     pub fn take(&self, rate: &Rate, amount: u64, now: u64) -> Result<(), Wait> {
         let now = nanos_since_1970(now);
         let (window, cost) = (rate.window(), rate.nanos_of(amount));
-        let moved = |back| {
-            let moved = start(back, now, window) + cost;
-            (moved <= now + window).then_some(moved)
-        };
-        let taken = self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, moved);
-        taken.map(|_| ()).map_err(|back| wait(start(back, now, window) + cost, now + window))
+        let held = |back: u64| if back > now + window { now } else { back.max(now) };
+        let is_allowed = |back| held(back) + cost <= now + window;
+        let moved = |back| held(back) + if is_allowed(back) { cost } else { 0 };
+        let before = self.0.update(Ordering::Relaxed, Ordering::Relaxed, moved);
+        if is_allowed(before) { Ok(()) } else { Err(wait(held(before) + cost, now + window)) }
     }
 
     /// Takes an amount whatever the rate allows; what is taken too much is a debt.
@@ -171,7 +172,12 @@ impl Meter {
     pub fn check(&self, rate: &Rate, now: u64) -> Result<(), Wait> {
         let now = nanos_since_1970(now);
         let window = rate.window();
-        let back = start(self.0.load(Ordering::Relaxed), now, window);
+        let mut back = self.0.load(Ordering::Relaxed);
+        if back > latest(now, window) {
+            // Taken under another rate; forgotten for good, or waiting would never come to an end.
+            back = latest(now, window);
+            self.0.fetch_min(back, Ordering::Relaxed);
+        }
         if back <= now + window { Ok(()) } else { Err(wait(back, now + window)) }
     }
 
@@ -281,11 +287,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_under_a_stricter_rate_is_not_held_against_anybody() {
+        let meter = Meter::default();
+        assert_eq!(meter.take(&rate("1/day"), 1, NOW), Ok(()));
+        assert_eq!(meter.take(&rate("1/day"), 1, NOW), Err(Wait(86_400)));
+        assert_eq!(meter.take(&rate("2/min"), 1, NOW), Ok(()));
+        assert_eq!(meter.take(&rate("2/min"), 1, NOW), Ok(()));
+        assert_eq!(meter.take(&rate("2/min"), 1, NOW), Err(Wait(30)));
+        // A debt is not forgotten, but does not outlast what may be one.
+        let meter = Meter::default();
+        assert!(meter.charge(&rate("1/day"), 1_000, NOW).is_err());
+        assert_eq!(meter.check(&rate("3k/min"), NOW), Err(Wait(60)));
+        assert_eq!(meter.check(&rate("3k/min"), NOW + 60), Ok(()));
+    }
+
+    #[test]
     fn a_clock_that_was_set_back_does_not_lock_anybody_out() {
         let (rate, meter) = (rate("10/s"), Meter::default());
         assert_eq!(meter.take(&rate, 10, NOW), Ok(()));
-        assert!(matches!(meter.take(&rate, 1, NOW - 1_000_000), Err(Wait(0..=62))));
-        assert_eq!(meter.take(&rate, 1, 0), Err(Wait(61)));
+        assert_eq!(meter.take(&rate, 10, NOW - 1_000_000), Ok(()));
+        assert_eq!(meter.take(&rate, 10, NOW - 1_000_000), Err(Wait(1)));
+        assert_eq!(meter.take(&rate, 10, 0), Ok(()));
         assert_eq!(meter.take(&rate, 1, u64::MAX), Ok(()));
     }
 
