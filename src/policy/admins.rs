@@ -59,6 +59,16 @@ impl Permissions {
         right == Right::Any || self.rights.contains(&right) || self.methods.contains(method)
     }
 
+    /// Permits methods by name, too.
+    pub fn add_methods<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        self.methods.extend(names.map(Box::from));
+    }
+
+    /// Returns whether nothing is permitted.
+    pub fn is_empty(&self) -> bool {
+        self.rights.is_empty() && self.methods.is_empty()
+    }
+
     /// Returns the words for what is permitted.
     pub fn words(&self) -> impl Iterator<Item = &str> {
         self.rights.iter().map(|it| it.word()).chain(self.methods.iter().map(|it| &**it))
@@ -176,6 +186,10 @@ mod tests {
             permissions.allow("x", Right::Read) && permissions.allow("banevent", Right::Moderate)
         );
         assert!(!permissions.allow("banpubkey", Right::Moderate));
+        let mut more = Permissions::default();
+        assert!(more.is_empty());
+        more.add_methods(["banpubkey"].into_iter());
+        assert!(!more.is_empty() && more.allow("banpubkey", Right::Moderate));
         assert_eq!(admins.of(&PublicKey([1; 32])), None);
     }
 }

@@ -30,6 +30,8 @@ pub enum Subject {
     AllowedKind(Kind),
     /// Events of this kind are not taken.
     RefusedKind(Kind),
+    /// This key may call this method of management, beside what the configuration says.
+    AssignedMethod(PublicKey, Box<str>),
     /// Nobody is served at these addresses; in the form that [`Subject::address`] gives.
     BlockedAddress(Box<str>),
     /// The name of the relay is the note.
@@ -61,6 +63,7 @@ impl fmt::Display for Subject {
             Subject::AllowedEvent(id) => write!(f, "allowed-event/{id}"),
             Subject::AllowedKind(kind) => write!(f, "allowed-kind/{kind}"),
             Subject::RefusedKind(kind) => write!(f, "refused-kind/{kind}"),
+            Subject::AssignedMethod(key, name) => write!(f, "assigned-method/{key}/{name}"),
             Subject::BlockedAddress(text) => write!(f, "blocked-address/{text}"),
             Subject::Name => f.write_str("relay/name"),
             Subject::Description => f.write_str("relay/description"),
@@ -89,6 +92,10 @@ impl FromStr for Subject {
             "allowed-event" => id().map(Subject::AllowedEvent),
             "allowed-kind" => kind().map(Subject::AllowedKind),
             "refused-kind" => kind().map(Subject::RefusedKind),
+            "assigned-method" => item.split_once('/').and_then(|(key, name)| {
+                let key = PublicKey::from_hex(key.as_bytes())?;
+                Some(Subject::AssignedMethod(key, name.into()))
+            }),
             "blocked-address" => Subject::address(item),
             "relay" => match item {
                 "name" => Some(Subject::Name),
@@ -181,6 +188,26 @@ impl Moderation {
         self.decisions.contains_key(&Subject::AllowedKind(kind))
     }
 
+    /// Returns the methods that administrators let a key call; a banned one calls none of them.
+    pub fn methods_of<'a>(&'a self, key: &'a PublicKey) -> impl Iterator<Item = &'a str> {
+        let is_banned = self.decisions.contains_key(&Subject::BannedKey(*key));
+        let first = Subject::AssignedMethod(*key, Box::default());
+        let following =
+            self.decisions.range(first..).map_while(move |(subject, _)| match subject {
+                Subject::AssignedMethod(whose, name) if whose == key => Some(&**name),
+                _ => None,
+            });
+        following.filter(move |_| !is_banned)
+    }
+
+    /// Returns the keys that administrators let call methods, in order, each once per method.
+    pub fn assignees(&self) -> impl Iterator<Item = &PublicKey> {
+        self.decisions.keys().filter_map(|subject| match subject {
+            Subject::AssignedMethod(key, _) => Some(key),
+            _ => None,
+        })
+    }
+
     /// Returns whether somebody at this address is not served.
     pub fn blocks(&self, address: IpAddr) -> bool {
         self.blocked.iter().any(|range| range.has(address))
@@ -206,6 +233,7 @@ mod tests {
             Subject::AllowedEvent(EventId([8; 32])),
             Subject::AllowedKind(Kind(65_535)),
             Subject::RefusedKind(Kind(0)),
+            Subject::AssignedMethod(key, "banevent".into()),
             Subject::address("192.0.2.7").expect("an address"),
             Subject::address("2001:DB8::/32").expect("a range"),
             Subject::Name,
@@ -240,6 +268,28 @@ mod tests {
             moderation.revoke(&subject);
             assert_eq!(moderation.judge(&event.view()), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_key_calls_the_methods_that_it_was_given_unless_it_is_banned() {
+        let keys: Vec<PublicKey> = (1..4).map(|it| keys(it).public_key()).collect();
+        let mut moderation = Moderation::default();
+        for (key, name) in [(0, "banevent"), (0, "allowevent"), (1, "blockip")] {
+            moderation.decide(Subject::AssignedMethod(keys[key], name.into()), "");
+        }
+        moderation.decide(Subject::AllowedKey(keys[2]), "");
+        moderation.decide(Subject::address("192.0.2.7").expect("an address"), "");
+        let of = |moderation: &Moderation, at: usize| -> Vec<String> {
+            moderation.methods_of(&keys[at]).map(str::to_owned).collect()
+        };
+        assert_eq!(of(&moderation, 0), ["allowevent", "banevent"]);
+        assert_eq!(of(&moderation, 1), ["blockip"]);
+        assert!(of(&moderation, 2).is_empty());
+        assert_eq!(moderation.assignees().count(), 3);
+        moderation.decide(Subject::BannedKey(keys[0]), "");
+        assert!(of(&moderation, 0).is_empty());
+        moderation.revoke(&Subject::AssignedMethod(keys[1], "blockip".into()));
+        assert!(of(&moderation, 1).is_empty());
     }
 
     #[test]

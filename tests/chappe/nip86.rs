@@ -120,6 +120,18 @@ fn events_are_removed_and_stay_away_until_they_are_allowed() {
     assert_eq!(list(&relay, "listallowedevents"), json!([{ "id": event.id }]));
     client.publish(&event).is_true("", "it may come back");
     assert_eq!(client.ids(&[json!({ "ids": [event.id] })]), [event.id.clone()]);
+    // What is taken back is not turned into its contrary.
+    done(&relay, "unallowevent", json!([event.id, "no more than others"]));
+    assert_eq!(list(&relay, "listallowedevents"), json!([]));
+    assert_eq!(list(&relay, "listbannedevents"), json!([]));
+    done(&relay, "banevent", json!([event.id]));
+    done(&relay, "unbanevent", json!([event.id, "a mistake"]));
+    assert_eq!(list(&relay, "listbannedevents"), json!([]));
+    assert_eq!(list(&relay, "listallowedevents"), json!([]));
+    client.publish(&event).is_true("", "it may come back");
+    for method in ["unallowevent", "unbanevent"] {
+        fails(&relay, method, json!(["x"]), "expected the id of an event");
+    }
 }
 
 #[test]
@@ -134,6 +146,7 @@ fn kinds_are_taken_or_not() {
     done(&relay, "disallowkind", json!(["1"]));
     client.publish(&key(2).note("x", now())).is_false("blocked", "refused in spite of the list");
     assert_eq!(list(&relay, "listallowedkinds"), json!([0, 2, 3, 7]));
+    assert_eq!(list(&relay, "listdisallowedkinds"), json!([1, 13, 14, 15, 444]));
     done(&relay, "allowkind", json!([1]));
     client.publish(&key(2).note("x", now())).is_true("", "taken again");
     fails(&relay, "allowkind", json!([13]), "policy.refused_kinds");
@@ -243,6 +256,59 @@ fn an_administrator_does_what_its_rights_are_for_and_nothing_else() {
 }
 
 #[test]
+fn methods_are_assigned_by_those_who_may_call_them_and_taken_back() {
+    let (people, other) = (key(2), key(3));
+    let mut relay = Relay::start_with(&[&format!(
+        "management.admins={},{}=read|people",
+        key(1).public(),
+        people.public()
+    )]);
+    let ask = |relay: &Relay, who: &Key, method: &str, params: Value| {
+        call(relay.address(), who, method, params)
+    };
+    let ban = json!(["7".repeat(64)]);
+    let grant = json!([other.public(), "banevent"]);
+    assert!(ask(&relay, &other, "banevent", ban.clone()).is_err(), "a stranger");
+    let said = ask(&relay, &people, "assignmethod", grant.clone()).expect("it is answered");
+    assert_eq!(said[0], false, "it may not call that itself: {said}");
+    assert!(ask(&relay, &other, "banevent", ban.clone()).is_err(), "nothing was given");
+    let said = ask(&relay, &key(1), "assignmethod", grant.clone()).expect("it is answered");
+    assert_eq!(said[0], true, "{said}");
+    assert_eq!(ask(&relay, &other, "banevent", ban.clone()), Ok(json!(true)));
+    assert!(ask(&relay, &other, "banpubkey", json!([key(9).public()])).is_err(), "no other");
+    let unknown = json!([other.public(), "banana"]);
+    let said = ask(&relay, &key(1), "assignmethod", unknown).expect("it is answered");
+    assert_eq!(said[0], false, "{said}");
+    relay.kill();
+    relay.restart();
+    assert_eq!(ask(&relay, &other, "banevent", ban.clone()), Ok(json!(true)), "still");
+    let listed = list(&relay, "listmethodassignees");
+    let methods = |who: &Key| {
+        let rows = listed.as_array().expect("a list").iter();
+        let row = rows.filter(|row| row["pubkey"] == who.public()).collect::<Vec<_>>();
+        assert_eq!(row.len(), 1, "{listed}");
+        row[0]["methods"].as_array().expect("a list").clone()
+    };
+    assert_eq!(methods(&other), [json!("banevent")]);
+    assert!(methods(&key(1)).len() > 40, "an administrator of the configuration is one, too");
+    let who = ask(&relay, &other, "chappe.whoami", json!([])).expect("it may look");
+    assert_eq!(who["rights"], json!(["banevent"]));
+    done(&relay, "banpubkey", json!([other.public()]));
+    assert!(ask(&relay, &other, "banevent", ban.clone()).is_err(), "banned");
+    done(&relay, "unbanpubkey", json!([other.public()]));
+    let said = ask(&relay, &people, "unassignmethod", grant.clone()).expect("it is answered");
+    assert_eq!(said[0], false, "who may not give may not take: {said}");
+    let said = ask(&relay, &key(1), "unassignmethod", grant).expect("it is answered");
+    assert_eq!(said[0], true, "{said}");
+    assert!(ask(&relay, &other, "banevent", ban).is_err(), "taken back");
+    let configured = json!([people.public(), "chappe.log"]);
+    let said = ask(&relay, &people, "unassignmethod", configured).expect("it is answered");
+    assert!(said[1].as_str().is_some_and(|it| it.contains("management.admins")), "{said}");
+    let entries = list(&relay, "chappe.log");
+    assert!(entries[0]["error"].as_str().is_some_and(|it| it.contains("management.admins")));
+}
+
+#[test]
 fn the_journal_tells_who_did_what_and_is_bounded() {
     let reader = key(2);
     let admins = format!("management.admins={},{}=read", key(1).public(), reader.public());
@@ -290,7 +356,14 @@ fn local(relay: &Relay, method: &str, params: &Value) -> Value {
 }
 
 /// Those of the NIP.
-const METHODS: [&str; 24] = [
+const METHODS: [&str; 31] = [
+    "assignmethod",
+    "unassignmethod",
+    "listmethodassignees",
+    "unallowevent",
+    "unbanevent",
+    "listallowedevents",
+    "listdisallowedkinds",
     "createrole",
     "editrole",
     "deleterole",

@@ -64,9 +64,9 @@ enum Action {
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Take the allowance of an author back
+    /// Take the allowance of an author or an event back
     Unallow {
-        /// npub1... or author:KEY
+        /// npub1..., note1..., author:KEY or event:ID
         target: Target,
     },
     /// Print everything that was decided
@@ -143,7 +143,7 @@ pub(in crate::cli) fn run(common: &Common, arguments: &Arguments) -> Result<(), 
         Action::Unban { target } => {
             let method = match target {
                 Target::Author(_) => "unbanpubkey",
-                Target::Event(_) => "allowevent",
+                Target::Event(_) => "unbanevent",
                 Target::Address(_) => "unblockip",
                 Target::Kind(_) => "allowkind",
             };
@@ -162,7 +162,10 @@ pub(in crate::cli) fn run(common: &Common, arguments: &Arguments) -> Result<(), 
             Target::Author(_) => {
                 ("unallowpubkey", json!([target.param()]), Some("is not allowed any more"))
             }
-            _ => return Err(Failure::usage("expected an author, found something else")),
+            Target::Event(_) => {
+                ("unallowevent", json!([target.param()]), Some("is not allowed any more"))
+            }
+            _ => return Err(Failure::usage("expected an author or an event, found another thing")),
         },
         Action::Queue => ("chappe.queue", json!([]), None),
         Action::Search { query, count } => {

@@ -62,6 +62,20 @@ pub(super) fn allow_event(office: &mut Office, params: &Params<'_>, _: &Caller) 
     DONE
 }
 
+pub(super) fn unallow_event(office: &mut Office, params: &Params<'_>, _: &Caller) -> Said {
+    let id = params.id(0)?;
+    params.reason(1)?;
+    office.decide(vec![(Subject::AllowedEvent(id), None)])?;
+    DONE
+}
+
+pub(super) fn unban_event(office: &mut Office, params: &Params<'_>, _: &Caller) -> Said {
+    let id = params.id(0)?;
+    params.reason(1)?;
+    office.decide(vec![(Subject::BannedEvent(id), None)])?;
+    DONE
+}
+
 pub(super) fn ban_event(office: &mut Office, params: &Params<'_>, _: &Caller) -> Said {
     let (id, reason) = (params.id(0)?, params.reason(1)?);
     let allowed = (Subject::AllowedEvent(id), None);

@@ -86,11 +86,17 @@ fn identify(
     check_authorization(&event.view(), &asked, now)?;
     let verified = core.verifier.borrow_mut().verify(event);
     let event = verified.map_err(|_| Unauthorized::Signature)?.into_event();
-    let permissions: Option<&Permissions> = settings.management.admins.of(&event.pubkey);
-    let Some(permissions) = permissions else { return Ok(None) };
+    let mut permissions: Permissions =
+        settings.management.admins.of(&event.pubkey).cloned().unwrap_or_default();
+    if let Some(moderation) = &core.standing.borrow_mut().current().moderation {
+        permissions.add_methods(moderation.methods_of(&event.pubkey));
+    }
+    if permissions.is_empty() {
+        return Ok(None);
+    }
     // Last, so that nobody else can fill what is remembered.
     core.relay.office.use_up(&event.view(), now)?;
-    let who = Who::Admin(event.pubkey, permissions.clone());
+    let who = Who::Admin(event.pubkey, permissions);
     let from = request.peer().ip().to_string();
     Ok(Some(Caller { who, from, authorization: Some(event.id) }))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::assign;
 use super::call::{Caller, Said, Who};
 use super::journal;
 use super::method::METHODS;
@@ -115,9 +116,9 @@ pub(super) fn who_am_i(_: &mut Office, _: &Params<'_>, caller: &Caller) -> Said 
 }
 
 pub(super) fn admins(office: &mut Office, _: &Params<'_>, _: &Caller) -> Said {
-    let settings = office.relay.in_force.load();
+    let all = assign::everybody(office);
     let row = |(key, permissions): (&PublicKey, &Permissions)| json!({ "pubkey": key.to_string(), "rights": permissions.words().collect::<Vec<_>>() });
-    Ok(settings.management.admins.iter().map(row).collect())
+    Ok(all.iter().map(row).collect())
 }
 
 pub(super) fn log(office: &mut Office, params: &Params<'_>, _: &Caller) -> Said {

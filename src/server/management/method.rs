@@ -3,7 +3,7 @@
 use super::call::{Caller, Said};
 use super::office::Office;
 use super::params::Params;
-use super::{decide, figures, look, people, queue, search, upkeep};
+use super::{assign, decide, figures, look, people, queue, search, upkeep};
 use crate::policy::Right;
 
 /// A method.
@@ -36,7 +36,7 @@ const fn change(
     Method { name, right, effect: Effect::Changes, run }
 }
 
-/// Every method: those of NIP-86 in its order, then those that others speak too, then our own.
+/// Every method: those of NIP-86 in its order, then our own.
 pub(super) const METHODS: &[Method] = &[
     look("supportedmethods", look::supported_methods),
     change("banpubkey", Right::Moderate, decide::ban_key),
@@ -50,21 +50,26 @@ pub(super) const METHODS: &[Method] = &[
     change("deleterole", Right::People, people::delete_role),
     change("assignrole", Right::People, people::assign_role),
     change("unassignrole", Right::People, people::unassign_role),
+    change("assignmethod", Right::People, assign::assign_method),
+    change("unassignmethod", Right::People, assign::unassign_method),
+    look("listmethodassignees", assign::list_assignees),
     look("listeventsneedingmoderation", queue::events_needing_moderation),
     change("allowevent", Right::Moderate, decide::allow_event),
+    change("unallowevent", Right::Moderate, decide::unallow_event),
     change("banevent", Right::Moderate, decide::ban_event),
+    change("unbanevent", Right::Moderate, decide::unban_event),
     look("listbannedevents", look::banned_events),
+    look("listallowedevents", look::allowed_events),
     change("changerelayname", Right::Relay, decide::change_name),
     change("changerelaydescription", Right::Relay, decide::change_description),
     change("changerelayicon", Right::Relay, decide::change_icon),
     change("allowkind", Right::Relay, decide::allow_kind),
     change("disallowkind", Right::Relay, decide::disallow_kind),
     look("listallowedkinds", look::allowed_kinds),
+    look("listdisallowedkinds", look::disallowed_kinds),
     change("blockip", Right::Moderate, decide::block_address),
     change("unblockip", Right::Moderate, decide::unblock_address),
     look("listblockedips", look::blocked_addresses),
-    look("listallowedevents", look::allowed_events),
-    look("listdisallowedkinds", look::disallowed_kinds),
     Method { name: "chappe.whoami", right: Right::Any, effect: Effect::Looks, run: look::who_am_i },
     look("chappe.listadmins", look::admins),
     look("chappe.log", look::log),

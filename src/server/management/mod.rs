@@ -18,6 +18,7 @@ mod method;
 mod office;
 mod params;
 
+mod assign;
 mod decide;
 mod figures;
 mod look;

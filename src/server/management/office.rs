@@ -102,12 +102,19 @@ impl Office {
 
     /// Writes the entry about the call at hand by itself.
     fn close_entry(&mut self, error: Option<&str>) {
-        if let Some(entry) = &mut self.entry {
-            entry.error = error.map(str::to_owned);
+        if let Some(error) = error {
+            self.note_error(error);
         }
         let changes = self.entry_changes();
         if let Err(reject) = self.writer.change_facts(changes) {
             tracing::error!(%reject, "an act of an administrator was not kept in the journal");
+        }
+    }
+
+    /// Notes for the journal that the call at hand comes to nothing, and why.
+    pub(super) fn note_error(&mut self, error: &str) {
+        if let Some(entry) = &mut self.entry {
+            entry.error = Some(error.to_owned());
         }
     }
 
