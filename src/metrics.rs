@@ -94,6 +94,8 @@ pub struct CoreMetrics {
     pub events_duplicate_total: Counter,
     /// Events that were refused, by place in [`REASONS`].
     pub events_refused_total: [Counter; REASONS.len()],
+    /// Questions (REQ, COUNT, reconciliations) that were refused, by place in [`REASONS`].
+    pub questions_refused_total: [Counter; REASONS.len()],
     /// Subscriptions opened by REQ.
     pub subscriptions_opened_total: Counter,
     /// Subscriptions that ended.

@@ -236,16 +236,20 @@ impl Conversation for Talk {
         core.spend(connection, MESSAGE_STEPS + message.len() as u64 / MESSAGE_BYTES_PER_STEP);
         let mut answer = core.answer.borrow_mut();
         answer.clear();
-        let action = {
+        let (action, refused) = {
             let settings = core.settings.borrow();
             let mut standing = core.standing.borrow_mut();
             let rules = Rules { limits: &settings.session, standing: standing.current() };
-            connection.session.borrow_mut().message(message, rules, now, &mut answer)
+            let mut session = connection.session.borrow_mut();
+            (session.message(message, rules, now, &mut answer), session.take_refused())
         };
         if !answer.is_empty() {
             connection.outbound.push_text(&answer);
         }
         drop(answer);
+        if let Some(prefix) = refused {
+            core.note_question_refused(prefix);
+        }
         match action {
             Action::Done => {}
             Action::Refused(prefix) => core.note_refusal(prefix),

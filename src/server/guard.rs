@@ -209,6 +209,12 @@ impl Core {
         self.metrics.events_refused_total[place_of(&REASONS, prefix.word())].add(1);
     }
 
+    /// Counts a REQ, a COUNT or a reconciliation that was refused.
+    #[cold]
+    pub(super) fn note_question_refused(&self, prefix: Prefix) {
+        self.metrics.questions_refused_total[place_of(&REASONS, prefix.word())].add(1);
+    }
+
     /// Holds a wrong id or signature against a client.
     pub(super) fn note_forgery(&self, connection: &Connection) {
         let settings = self.settings.borrow();

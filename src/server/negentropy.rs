@@ -277,11 +277,13 @@ impl Core {
             StepEnd::Refused(reject) => {
                 reconciliations.fail(number);
                 outbound.push_text_with(|out| message::write_neg_err(out, &id, &reject));
+                self.note_question_refused(reject.prefix);
             }
             StepEnd::TooMany(max) => {
                 reconciliations.fail(number);
                 let reject = Reject::new(Prefix::Blocked, format!("more than {max} events match"));
                 outbound.push_text_with(|out| message::write_neg_err_max(out, &id, &reject, max));
+                self.note_question_refused(reject.prefix);
             }
         }
     }

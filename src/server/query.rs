@@ -141,6 +141,7 @@ impl Core {
         if queries.waiting.len() >= WAITING_MAX {
             let reject = Reject::new(Prefix::RateLimited, "too many questions at once");
             connection.outbound.push_text_with(|out| message::write_closed(out, &query, &reject));
+            self.note_question_refused(reject.prefix);
             return;
         }
         queries.waiting.push_back(Waiting::Count { query, filters });
@@ -334,6 +335,7 @@ impl Core {
         let id = connection.session.borrow_mut().end_subscription(subscription);
         if let Some(id) = id {
             connection.outbound.push_text_with(|out| message::write_closed(out, &id, reject));
+            self.note_question_refused(reject.prefix);
         }
         self.close_subscription(connection, subscription);
     }

@@ -86,6 +86,21 @@ impl Report {
         }
     }
 
+    /// Tells one counter of each reason, of all cores together.
+    fn by_reason(
+        &self,
+        page: &mut Exposition,
+        name: &'static str,
+        help: &str,
+        counters: impl Fn(&CoreMetrics) -> &[Counter; REASONS.len()],
+    ) {
+        let mut samples = page.counter(name, help);
+        for (place, reason) in REASONS.iter().enumerate() {
+            let refused = self.cores.iter().map(|core| counters(core)[place].total());
+            samples.labelled(&format!("reason=\"{reason}\""), refused.sum::<u64>());
+        }
+    }
+
     fn tell_connections(&self, page: &mut Exposition) {
         let opened = "Connections that became websockets.";
         self.by_core(page, "chappe_connections_opened_total", opened, |it| {
@@ -146,11 +161,11 @@ impl Report {
         let known = "Events answered as duplicates before their signature was looked at.";
         self.by_core(page, "chappe_events_known_total", known, |it| &it.events_duplicate_total);
         let help = "Events that were refused before the store was asked, by the prefix of the OK.";
-        let mut samples = page.counter("chappe_events_refused_total", help);
-        for (place, reason) in REASONS.iter().enumerate() {
-            let refused = self.cores.iter().map(|core| core.events_refused_total[place].total());
-            samples.labelled(&format!("reason=\"{reason}\""), refused.sum::<u64>());
-        }
+        self.by_reason(page, "chappe_events_refused_total", help, |it| &it.events_refused_total);
+        let help = "REQ, COUNT and reconciliations refused, by the prefix of CLOSED or NEG-ERR.";
+        self.by_reason(page, "chappe_questions_refused_total", help, |it| {
+            &it.questions_refused_total
+        });
         let help = "Events that the store has decided on, by the class of their kind and verdict.";
         let mut samples = page.counter("chappe_events_total", help);
         let counts = &self.pulse.writer.metrics().events_total;

@@ -144,6 +144,8 @@ pub struct Session {
     reconciliations: Reconciliations,
     reader: Reader,
     allowance: Allowance,
+    /// Why the question of the last message was refused, until that was counted.
+    refused: Option<Prefix>,
 }
 
 impl Session {
@@ -165,6 +167,7 @@ impl Session {
             reconciliations,
             reader,
             allowance,
+            refused: None,
         }
     }
 
@@ -204,6 +207,7 @@ impl Session {
             Ok(ClientMessage::NegMsg { subscription, message }) => {
                 if let Err(reject) = self.take(Activity::Reconcile, limits, now) {
                     message::write_neg_err(answer, &subscription, &reject);
+                    self.refused = Some(reject.prefix);
                     return self.reconciliations.close(&subscription);
                 }
                 self.reconciliations.message(&subscription, message, answer)
@@ -217,8 +221,12 @@ impl Session {
                     self.allowance.misbehave(Misconduct::Junk, &limits.quotas, now);
                 }
                 match error {
-                    MessageError::Closed { subscription, .. } => self.end_named(&subscription),
-                    MessageError::NegErr { subscription, .. } => {
+                    MessageError::Closed { subscription, reject } => {
+                        self.refused = Some(reject.prefix);
+                        self.end_named(&subscription)
+                    }
+                    MessageError::NegErr { subscription, reject } => {
+                        self.refused = Some(reject.prefix);
                         let id = SubscriptionId::new(&subscription);
                         id.map_or(Action::Done, |id| self.reconciliations.close(&id))
                     }
@@ -242,6 +250,13 @@ impl Session {
         self.reader.add(event.pubkey);
         self.allowance.add_key(&event.pubkey, now);
         message::write_ok(answer, &event.id, true, "");
+    }
+
+    /// Returns how the reason begins for which the last message was refused, if it was a question
+    /// (REQ, COUNT, reconciliation) and was; once.
+    #[inline]
+    pub fn take_refused(&mut self) -> Option<Prefix> {
+        self.refused.take().or_else(|| self.reconciliations.take_refused())
     }
 
     /// Changes what only those involved may read.
@@ -439,6 +454,7 @@ impl Session {
     /// Answers CLOSED, which the client takes for the end of whatever it calls so.
     fn refuse(&mut self, id: &SubscriptionId, reject: &Reject, answer: &mut Vec<u8>) -> Action {
         message::write_closed(answer, id, reject);
+        self.refused = Some(reject.prefix);
         self.close(id)
     }
 

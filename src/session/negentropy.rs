@@ -57,6 +57,8 @@ pub struct Reconciliations {
     opened: u32,
     /// Answers under way of reconciliations that are over.
     orphans: usize,
+    /// Why the last message was refused, until that was counted.
+    refused: Option<Prefix>,
 }
 
 #[derive(Debug)]
@@ -105,6 +107,7 @@ impl Reconciliations {
             }
             Err(reject) => {
                 message::write_neg_err(answer, &id, &reject);
+                self.refused = Some(reject.prefix);
                 closed(replaced)
             }
         }
@@ -120,6 +123,7 @@ impl Reconciliations {
         let Some(open) = self.open.iter_mut().find(|it| it.id == *id) else {
             let reject = Reject::new(Prefix::Closed, "unknown subscription handle");
             message::write_neg_err(answer, id, &reject);
+            self.refused = Some(reject.prefix);
             return Action::Done;
         };
         let decoded = match open.turn {
@@ -133,6 +137,7 @@ impl Reconciliations {
             }
             Err(reject) => {
                 message::write_neg_err(answer, id, &reject);
+                self.refused = Some(reject.prefix);
                 closed(self.end(id))
             }
         }
@@ -141,6 +146,12 @@ impl Reconciliations {
     /// Takes NEG-CLOSE, or anything else that ends the reconciliation of this name.
     pub(super) fn close(&mut self, id: &SubscriptionId) -> Action {
         closed(self.end(id))
+    }
+
+    /// Returns how the reason begins for which the last message was refused, if it was; once.
+    #[inline]
+    pub(super) fn take_refused(&mut self) -> Option<Prefix> {
+        self.refused.take()
     }
 
     /// Returns whether none is open.

@@ -1,8 +1,9 @@
 //! What clients are held to: rates for everybody's sake, bans, and who is left alone.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Client, Relay, key, now};
+use crate::observe::page_of;
 
 /// A relay that measures clients of this machine, too.
 fn strict(settings: &[&str]) -> Relay {
@@ -57,6 +58,131 @@ fn too_many_questions_are_refused_in_the_words_of_each() {
     }
     let mut other = relay.connect();
     assert!(other.stored("a", &[json!({})]).is_empty(), "each connection by itself");
+}
+
+/// Does something once; returns the reason if it is refused.
+fn try_to(client: &mut Client, what: &str) -> Option<String> {
+    let name = fastrand::u64(..).to_string();
+    let message = match what {
+        "events" => {
+            let verdict = client.publish(&key(1).event(1, &name, &[], now()));
+            return (!verdict.accepted).then_some(verdict.text);
+        }
+        "requests" => json!(["REQ", name, {}]),
+        "counts" => json!(["COUNT", name, {}]),
+        _ => json!(["NEG-OPEN", name, {}, "61"]),
+    };
+    client.send(&message);
+    client.wait_for_json("an answer", |it| {
+        let is_answer = it[1] == *name && it[0] != "EVENT";
+        let refused = matches!(it[0].as_str(), Some("CLOSED" | "NEG-ERR"));
+        is_answer.then(|| refused.then(|| it[2].as_str().unwrap_or_default().to_owned()))
+    })
+}
+
+/// The number of one sample of a page of metrics.
+fn sample(page: &str, name: &str) -> f64 {
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|it| it.parse().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
+}
+
+#[test]
+fn every_activity_is_measured_in_every_scope_and_each_refusal_is_counted() {
+    let activities = ["events", "requests", "counts", "reconciliations"];
+    for (scope, words) in [
+        ("rates_per_address", "from this address"),
+        ("rates_per_connection", "on this connection"),
+        ("rates_per_key", "by this key"),
+        ("rates_in_all", "by all clients together"),
+    ] {
+        let rates = activities.map(|it| format!("{scope}.{it}=1/day"));
+        let own = rates.each_ref().map(String::as_str);
+        let others = ["rates_per_address.events=off", "metrics.listen=127.0.0.1:0"];
+        let settings = if scope == "rates_per_address" { &others[1..] } else { &others[..] };
+        let relay = strict(&[&own, settings].concat());
+        let mut client = from(&relay, "2001:db8::1");
+        // In the first three the proof is an event as well.
+        if scope == "rates_per_key" {
+            client.authenticate(&key(1));
+        }
+        for what in activities {
+            assert_eq!(try_to(&mut client, what), None, "{scope} {what}: the first");
+            let refusal = try_to(&mut client, what).expect("the second is refused");
+            let expected = format!("rate-limited: too much: {what} {words}; wait ");
+            assert!(refusal.starts_with(&expected), "{scope} {what}: {refusal}");
+        }
+        let page = page_of(&relay);
+        for activity in ["event", "request", "count", "reconcile"] {
+            let name = format!("chappe_rate_limited_total{{activity=\"{activity}\"}}");
+            assert!((sample(&page, &name) - 1.0).abs() < 0.1, "{scope} {activity}: {page}");
+        }
+        let refused =
+            |of| sample(&page, &format!("chappe_{of}_refused_total{{reason=\"rate-limited\"}}"));
+        assert!((refused("events") - 1.0).abs() < 0.1, "{scope}: {page}");
+        assert!((refused("questions") - 3.0).abs() < 0.1, "{scope}: {page}");
+        // Who is of the same scope is held to the same, who is not is not.
+        let mut same_network = from(&relay, "2001:db8::2");
+        let is_shared = matches!(scope, "rates_per_address" | "rates_in_all");
+        assert_eq!(try_to(&mut same_network, "counts").is_some(), is_shared, "{scope}");
+        let mut elsewhere = from(&relay, "2001:db8:0:1::1");
+        assert_eq!(try_to(&mut elsewhere, "counts").is_some(), scope == "rates_in_all", "{scope}");
+    }
+}
+
+#[test]
+fn work_and_bytes_are_measured_in_every_scope() {
+    for scope in ["rates_per_address", "rates_per_connection", "rates_per_key", "rates_in_all"] {
+        let work = format!("{scope}.work=1/day");
+        let bytes = format!("{scope}.bytes=10/s");
+        let relay = strict(&[&work, "metrics.listen=127.0.0.1:0"]);
+        let mut client = from(&relay, "192.0.2.1");
+        if scope == "rates_per_key" {
+            client.authenticate(&key(1));
+        }
+        client.publish(&key(1).event(1, "an event", &[], now())).is_true("", "an event");
+        assert_eq!(client.stored("first", &[json!({})]).len(), 1);
+        for what in ["requests", "counts", "reconciliations"] {
+            let refusal = try_to(&mut client, what).expect("the second is refused");
+            assert!(refusal.starts_with("rate-limited: too much: work "), "{scope}: {refusal}");
+        }
+        let relay = strict(&[&bytes, "metrics.listen=127.0.0.1:0"]);
+        let mut client = from(&relay, "192.0.2.1");
+        if scope == "rates_per_key" {
+            client.authenticate(&key(1));
+        }
+        // Twenty bytes and more: read on after a second or two.
+        client.count(&[json!({})]);
+        client.count(&[json!({})]);
+        let page = page_of(&relay);
+        assert!(sample(&page, "chappe_rate_limited_total{activity=\"bytes\"}") >= 1.0, "{page}");
+    }
+}
+
+#[test]
+fn what_is_refused_for_another_reason_is_counted_too() {
+    let relay = Relay::start_with(&[
+        "limits.max_subscriptions=1",
+        "limits.max_filters=2",
+        "metrics.listen=127.0.0.1:0",
+    ]);
+    let mut client = relay.connect();
+    client.stored("one", &[json!({})]);
+    client.request("two", &[json!({})]);
+    assert!(client.closed("two").starts_with("rate-limited: "));
+    client.request("three", &[json!({}), json!({}), json!({})]);
+    assert!(client.closed("three").starts_with("invalid: "));
+    client.send(&json!(["REQ", "four", 4]));
+    assert!(client.closed("four").starts_with("invalid: "));
+    client.request("five", &[json!({"search": "x"})]);
+    assert!(client.closed("five").starts_with("unsupported: "));
+    client.send(&json!(["NEG-MSG", "six", "61"]));
+    let is_error = |it: &Value| (it[0] == "NEG-ERR" && it[1] == "six").then_some(());
+    client.wait_for_json("an answer", is_error);
+    let page = page_of(&relay);
+    for (reason, expected) in [("rate-limited", 1.0), ("invalid", 2.0), ("other", 2.0)] {
+        let name = format!("chappe_questions_refused_total{{reason=\"{reason}\"}}");
+        assert!((sample(&page, &name) - expected).abs() < 0.1, "{reason}: {page}");
+    }
 }
 
 #[test]

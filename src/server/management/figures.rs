@@ -51,6 +51,7 @@ fn clients(office: &Office) -> Value {
         "received_bytes_total": sum(office, |it| &it.traffic.received_bytes_total),
         "sent_bytes_total": sum(office, |it| &it.traffic.sent_bytes_total),
         "slow_readers_total": sum(office, |it| &it.slow_readers_total),
+        "questions_refused_total": by_reason(office, |it| &it.questions_refused_total),
     })
 }
 
@@ -64,22 +65,23 @@ fn events(office: &Office) -> Value {
         .enumerate()
         .map(|(place, name)| ((*name).to_owned(), of_verdict(place).into()))
         .collect();
-    let refused: Map<String, Value> = REASONS
-        .iter()
-        .enumerate()
-        .map(|(place, name)| {
-            let count = sum(office, |it| &it.events_refused_total[place]);
-            ((*name).to_owned(), count.into())
-        })
-        .collect();
     json!({
         "received_total": sum(office, |it| &it.events_total),
         "known_total": sum(office, |it| &it.events_duplicate_total),
         "sent_stored_total": sum(office, |it| &it.events_sent_stored_total),
         "sent_live_total": sum(office, |it| &it.events_sent_live_total),
         "verdicts_total": verdicts,
-        "refused_total": refused,
+        "refused_total": by_reason(office, |it| &it.events_refused_total),
     })
+}
+
+/// Returns one counter of each reason.
+fn by_reason(
+    office: &Office,
+    counters: impl Fn(&CoreMetrics) -> &[Counter; REASONS.len()],
+) -> Map<String, Value> {
+    let count = |place: usize| sum(office, |core| &counters(core)[place]);
+    REASONS.iter().enumerate().map(|(at, name)| ((*name).to_owned(), count(at).into())).collect()
 }
 
 fn latency(office: &Office) -> Value {

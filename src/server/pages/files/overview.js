@@ -45,7 +45,8 @@ async function read(call) {
   const sum = (counts) => Object.values(counts).reduce((all, it) => all + it, 0);
   const { received_total, sent_stored_total, sent_live_total, refused_total } = now.events;
   now.totals = {
-    received: received_total, sent: sent_stored_total + sent_live_total, refused: sum(refused_total),
+    received: received_total, sent: sent_stored_total + sent_live_total,
+    refused: sum(refused_total) + sum(now.clients.questions_refused_total),
     fast: sum(now.guard.too_fast_total), cpu: now.process.cpu_micros_total,
     came: now.peers.received_total, given: now.peers.accepted_total,
   };
@@ -90,7 +91,7 @@ export const overview = {
       h("dl.tiles", it.tiles.map(({ name, place }) => h("div", h("dt", name), place))),
       h("div.charts", Object.values(it.charts).map((chart) => chart.element)),
       h("label.check", halt, "Pause"),
-      h("p.note", "The charts show the last four minutes. Each look, every two seconds, is a signed request."));
+      h("p.note", "Each look, every two seconds, is a signed request."));
     let timer;
     const turn = async () => {
       // Nobody looks at a hidden tab, and each look is a signature.
