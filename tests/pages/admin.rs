@@ -545,6 +545,14 @@ fn see(tab: &mut Tab, room: &str) {
         tab.press_in("main form", "Search");
         tab.until_shown("2 found");
     }
+    if room == "Journal" {
+        // Authors as everywhere else, and nothing where nothing was said.
+        let about = tab.value(
+            "[...document.querySelectorAll('td:nth-child(4)')].map((it) => it.innerText).join(' ')",
+        );
+        let about = about.as_str().unwrap_or_default();
+        assert!(about.contains("npub1") && !about.contains("null"), "{about}");
+    }
     for (name, width, height) in [("light", 1280, 900), ("dark", 1280, 900), ("phone", 320, 700)] {
         let scheme = if name == "dark" { "dark" } else { "light" };
         tab.look(Look { scheme, width, height });

@@ -143,6 +143,8 @@ leave.addEventListener("click", () => {
 
 addEventListener("hashchange", () => {
   if (!session || location.hash === "#view") return;
+  // What was said is about the room that is left.
+  say("");
   enter();
   view.focus();
 });

@@ -1,6 +1,6 @@
 // Charts of what happens, drawn as SVG: the last few minutes, one or two lines.
 
-import { h } from "./dom.js";
+import { h, span } from "./dom.js";
 
 const WIDTH = 480;
 const HEIGHT = 120;
@@ -29,6 +29,8 @@ export class Chart {
     this.paths = lines.map((_, place) => draw("path", { class: `line line-${place}` }));
     this.area = draw("path", { class: "area" });
     this.top = h("span.top-of-scale");
+    this.since = h("span", "4 minutes ago");
+    this.taken = [];
     this.values = lines.map(() => h("b", "\u2013"));
     const grid = [0.25, 0.5, 0.75].map((part) => {
       return draw("path", { class: "grid", d: `M0 ${HEIGHT * part}H${WIDTH}` });
@@ -38,7 +40,7 @@ export class Chart {
     }, ...grid, this.area, ...this.paths);
     const legend = lines.map((name, place) => h(`span.legend.legend-${place}`, name, " ", this.values[place]));
     this.element = h("figure.chart", h("figcaption", h("h3", title), h("div.legends", legend)),
-      h("div.plot", this.svg, this.top));
+      h("div.plot", this.svg, this.top), h("div.times", this.since, h("span", "now")));
     this.element.dataset.points = 0;
     this.describe();
   }
@@ -52,6 +54,12 @@ export class Chart {
       this.values[place].textContent = value === null ? "\u2013" : this.write(value);
     });
     this.element.dataset.points = this.lines[0].values.length;
+    this.taken.push(performance.now());
+    // Nothing is added while nobody looks, so the oldest may be older than it should be.
+    if (this.taken.length > POINTS) {
+      this.taken.shift();
+      this.since.textContent = `${span(Math.round((this.taken.at(-1) - this.taken[0]) / 60000) * 60)} ago`;
+    }
     this.render();
     this.describe();
   }

@@ -192,7 +192,7 @@ export const search = {
       }, "danger") : "");
     };
     const run = form("Search", [what.row, kind.row], () => look(words(what.input.value, kind.input.value.trim())));
-    body.replaceChildren(run, h("div.row", said, all), results, more);
+    body.replaceChildren(run, h("div.row.found", said, all), results, more);
   },
 };
 

@@ -2,7 +2,7 @@
 
 import { author, button, bytes, field, form, h, key, number, say, span, table, time } from "./dom.js";
 import { certain } from "./moderation.js";
-import { read } from "./nostr.js";
+import { note, read } from "./nostr.js";
 
 function card(title, about, ...parts) {
   return h("section.card", h("h2", title), about && h("p.muted", about), ...parts);
@@ -63,7 +63,7 @@ export const people = {
 async function administrators(call) {
   const rows = (await call("chappe.listadmins")).map(({ pubkey, rights }) => [author(pubkey),
     h("div.tags", rights.map((it) => h("span.tag", it)))]);
-  return card("Administrators", "Who may do what on this page. They are named in the configuration, as management.admins.",
+  return card("Administrators", "Who may do what on this page: whom the configuration names as management.admins, and to whom methods were assigned.",
     table("Administrators", ["Key", "May"], rows));
 }
 
@@ -255,6 +255,13 @@ export const configuration = {
   },
 };
 
+// A parameter of an act; methods about events are named so, and all others that take 64 digits take keys.
+function shown(method, value) {
+  if (value === null || value === "") return "";
+  if (!/^[0-9a-f]{64}$/.test(value)) return h("div", typeof value === "object" ? JSON.stringify(value) : String(value));
+  return h("div", method.endsWith("event") ? key(note(value), note(value)) : author(value));
+}
+
 export const log = {
   id: "journal",
   title: "Journal",
@@ -266,7 +273,7 @@ export const log = {
       const entries = await call("chappe.log", 50, all.at(-1)?.number);
       all.push(...entries);
       const rows = all.map((it) => [time(it.at), /^[0-9a-f]{64}$/.test(it.by) ? author(it.by) : it.by,
-        h("code", it.method), it.params.map((value) => h("div", /^[0-9a-f]{64}$/.test(value) ? key(value) : String(value))),
+        h("code", it.method), it.params.map((value) => shown(it.method, value)),
         it.error ? h("span.tag.bad", it.error) : "done"]);
       const older = entries.length === 50 ? button("Older", more) : "";
       slot.replaceChildren(h("div.card", table("Acts", ["When", "Who", "What", "About", "Outcome"], rows, "Nothing was done yet.")), older);
