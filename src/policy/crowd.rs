@@ -145,6 +145,14 @@ impl Crowd {
         }
     }
 
+    /// Lets an address in again that was banned, as if it had always behaved.
+    pub fn pardon(&self, address: IpAddr, now: u64) {
+        let visitor = self.visitors.entry(client_number(address), now);
+        visitor.misconduct.refill();
+        visitor.bans.store(0, Ordering::Relaxed);
+        visitor.banned_until.store(0, Ordering::Relaxed);
+    }
+
     /// Returns what a public key has taken.
     pub fn key(&self, key: &PublicKey, now: u64) -> Arc<Meters> {
         self.keys.entry(*key, now)
@@ -411,10 +419,19 @@ mod tests {
             assert_eq!(visit.visitor().ban_left(now), None);
             now += 60;
         }
+        let visit = crowd.enter(address(1), &quotas, now).expect("the ban is over");
+        misbehave(&visit, 101, now);
+        crowd.pardon(address(1), now);
+        let visit = crowd.enter(address(1), &quotas, now).expect("somebody has lifted it");
+        misbehave(&visit, 100, now);
+        assert_eq!(visit.visitor().ban_left(now), None, "nothing is held against it");
+        misbehave(&visit, 1, now);
+        assert_eq!(visit.visitor().ban_left(now), Some(60), "it is the first ban again");
+        crowd.pardon(address(1), now);
         let visit = crowd.enter(address(1), &quotas, now + 1_000).expect("the ban is over");
         misbehave(&visit, 101, now + 1_000);
         assert_eq!(visit.visitor().ban_left(now + 1_000), Some(60), "all is forgiven");
-        assert_eq!((crowd.tally().banned(), crowd.tally().shut_out()), (5, 4));
+        assert_eq!((crowd.tally().banned(), crowd.tally().shut_out()), (7, 4));
     }
 
     #[test]

@@ -181,6 +181,11 @@ impl Meter {
         if back <= now + window { Ok(()) } else { Err(wait(back, now + window)) }
     }
 
+    /// Gives everything back.
+    pub fn refill(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// Tells whether everything has come back.
     pub fn is_full(&self, now: u64) -> bool {
         self.0.load(Ordering::Relaxed) <= nanos_since_1970(now)

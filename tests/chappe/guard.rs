@@ -291,6 +291,19 @@ fn an_address_that_keeps_sending_junk_is_banned_for_a_while_and_others_are_not()
 }
 
 #[test]
+fn an_administrator_ends_a_ban() {
+    let relay = strict(&["guard.ban_tolerance=20/day", "guard.ban_secs=3600"]);
+    let mut client = from(&relay, "192.0.2.1");
+    for _ in 0..3 {
+        client.send_text("junk");
+    }
+    client.end();
+    assert_eq!(try_from(&relay, "192.0.2.1").err(), Some(403));
+    relay.command(&["admin", "unban", "192.0.2.1"]).code(0);
+    from(&relay, "192.0.2.1").stored("a", &[json!({})]);
+}
+
+#[test]
 fn a_ban_ends_by_itself() {
     let relay = strict(&["guard.ban_tolerance=20/day", "guard.ban_secs=1", "guard.max_ban_secs=1"]);
     let mut client = from(&relay, "192.0.2.1");

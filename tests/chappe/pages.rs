@@ -148,6 +148,7 @@ fn the_page_says_who_may_publish_and_what_administrators_decided() {
         |relay: &Relay| String::from_utf8(get(relay, "/", &[]).body).expect("pages are UTF-8");
     let relay = Relay::start_with(&[&format!("management.admins={}", key(1).public())]);
     assert!(text(&relay).contains("Anyone may publish here."));
+    assert!(text(&relay).contains("Events from an address</th><td>3k/min<"), "{}", text(&relay));
     assert!(text(&relay).contains("Not taken are events of kind 13, 14, 15 or 444."));
     call(relay.address(), &key(1), "disallowkind", json!([7])).expect("kinds can be refused");
     assert!(text(&relay).contains("Not taken are events of kind 7, 13, 14, 15 or 444."));

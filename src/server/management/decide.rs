@@ -143,6 +143,10 @@ pub(super) fn block_address(office: &mut Office, params: &Params<'_>, _: &Caller
 pub(super) fn unblock_address(office: &mut Office, params: &Params<'_>, _: &Caller) -> Said {
     let subject = address(params)?;
     office.decide(vec![(subject, None)])?;
+    // Nor is it to be shut out any more for what it did by itself.
+    if let Some(Ok(address)) = params.text(0, ADDRESS_CHARACTERS_MAX).ok().map(str::parse) {
+        office.relay.crowd.pardon(address, office.relay.clock.now_secs());
+    }
     DONE
 }
 

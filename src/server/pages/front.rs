@@ -8,7 +8,7 @@ use super::file::File;
 use super::library::ADMIN;
 use super::terms::{grouped, span, terms};
 use crate::nostr::{InformationDocument, bech32};
-use crate::policy::{MembershipRules, Moderation};
+use crate::policy::{Activity, MembershipRules, Moderation, Rate};
 
 /// What the page is about.
 pub(in crate::server) struct Subject<'a> {
@@ -37,7 +37,7 @@ pub(in crate::server) fn front(settings: &LiveSettings, subject: &Subject<'_>) -
         "address" => escaped(address),
         "counters" => if pages.counters { COUNTERS } else { "" }.to_owned(),
         "terms" => policy(settings, subject),
-        "limits" => limits(document),
+        "limits" => limits(document, settings),
         "nips" => nips(&document.supported_nips),
         "operator" => operator(document),
         "admin" if pages.admin && !settings.management.admins.is_empty() => {
@@ -104,8 +104,9 @@ fn policy(settings: &LiveSettings, subject: &Subject<'_>) -> String {
     html
 }
 
-fn limits(document: &InformationDocument) -> String {
+fn limits(document: &InformationDocument, settings: &LiveSettings) -> String {
     let limits = &document.limitation;
+    let rate = |activity| settings.session.quotas.address.of(activity).map(Rate::to_string);
     let number = |value: Option<u64>, unit: &str| value.map(|it| format!("{} {unit}", grouped(it)));
     let rows = [
         ("Longest message", number(limits.max_message_length, "bytes")),
@@ -117,6 +118,8 @@ fn limits(document: &InformationDocument) -> String {
         ("Least proof of work", number(limits.min_pow_difficulty, "bits")),
         ("Oldest event", limits.created_at_lower_limit.map(span)),
         ("Farthest ahead", limits.created_at_upper_limit.map(span)),
+        ("Events from an address", rate(Activity::Event)),
+        ("Questions from an address", rate(Activity::Request)),
     ];
     let row = |(name, value): (&str, Option<String>)| {
         let value = value?;
