@@ -87,19 +87,21 @@ pub fn give_way(by: i32) {
     let _ = by;
 }
 
-/// Has the calling thread begin soon once it is woken, before those that work in longer stretches: it
-/// asks for a stretch of so many microseconds at a time, from 100 to 100,000. It gets no larger part of
-/// the processor by that. It is a wish: Linux knows it since 6.12, and where it is not known or not
-/// allowed nothing is lost.
-pub fn begin_soon(slice_micros: u64) {
+/// Has the calling thread begin soon once it is woken, before those that work longer at a time: it asks
+/// for a millisecond at a time, where a few are usual. It gets no larger part of the processor by that.
+/// It is a wish: Linux knows it since 6.12, and where it is not known or not allowed nothing is lost.
+pub fn begin_soon() {
     #[cfg(target_os = "linux")]
     // Another policy than the usual one was somebody's choice, and its runtime means something else.
     if let Some(attributes) = sched::read().filter(|it| it.policy == libc::SCHED_OTHER as u32) {
-        sched::write(&sched::Attributes { runtime: slice_micros * 1_000, ..attributes });
+        sched::write(&sched::Attributes { runtime: SOON_NANOS, ..attributes });
     }
-    #[cfg(not(target_os = "linux"))]
-    let _ = slice_micros;
 }
+
+/// How long those work at a time who are to begin soon. Much less would wake threads more often for less
+/// to do each time.
+#[cfg(target_os = "linux")]
+const SOON_NANOS: u64 = 1_000_000;
 
 /// How the system schedules a thread (sched_setattr(2)), for which libc has no functions.
 #[cfg(target_os = "linux")]
@@ -273,9 +275,9 @@ mod tests {
     fn a_thread_gets_the_stretch_that_it_asks_for_where_the_system_knows_it() {
         std::thread::spawn(|| {
             let before = sched::read().expect("the attributes can be read");
-            begin_soon(300);
+            begin_soon();
             let after = sched::read().expect("the attributes can be read");
-            assert!([before.runtime, 300_000].contains(&after.runtime), "{}", after.runtime);
+            assert!([before.runtime, SOON_NANOS].contains(&after.runtime), "{}", after.runtime);
             assert_eq!((after.policy, after.nice), (before.policy, before.nice));
         })
         .join()

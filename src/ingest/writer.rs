@@ -54,10 +54,6 @@ const ERASE_SECS_MAX: u64 = 60;
 /// Expired events buried at once.
 const EXPIRE_MAX: usize = 1_000;
 
-/// How long the writer works at a time where there are more threads than processors: all wait for it,
-/// and mostly it has little to do.
-const SLICE_MICROS: u64 = 100;
-
 /// Starts the writer thread of a store; `witness` is who sees each commit first, if anybody does,
 /// and `groups` who judges what is for groups, if there are any.
 ///
@@ -95,7 +91,8 @@ pub fn spawn(
     // What the relay has to say about groups is there before anybody can ask.
     state.speak_of_groups();
     let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
-        sys::begin_soon(SLICE_MICROS);
+        // All wait for it, and mostly it has little to do.
+        sys::begin_soon();
         state.run(&inbox);
     })?;
     Ok(WriterThread { handle: WriterHandle { mailbox, published, metrics }, thread })

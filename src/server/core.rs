@@ -219,7 +219,8 @@ pub(super) struct CoreStart {
 impl CoreStart {
     /// Runs the core until it is told to stop and its connections are closed.
     pub(super) fn run(self) -> std::io::Result<()> {
-        sys::begin_soon(SLICE_MICROS);
+        // Who waits for a core waits for little.
+        sys::begin_soon();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, self.serve())
     }
@@ -366,9 +367,6 @@ impl Core {
     }
 }
 
-/// How long a core works at a time where there are more threads than processors: it begins before
-/// whoever works longer.
-const SLICE_MICROS: u64 = 500;
 /// Messages attended to before the connections of the core get their turn.
 const MESSAGES_MAX: usize = 32;
 /// How long what stands in line waits before it is tried again.
