@@ -146,6 +146,12 @@ impl<T> Turns<T> {
         self.pop_of(|_| true)
     }
 
+    /// Takes what is next if it is of a party that may have a turn.
+    pub fn pop_if(&mut self, may: impl FnOnce(Party) -> bool) -> Option<(Party, T)> {
+        let party = *self.heads.values().next()?;
+        may(party).then(|| self.pop()).flatten()
+    }
+
     /// Takes what is next of the parties that may have a turn.
     pub fn pop_of(&mut self, mut may: impl FnMut(Party) -> bool) -> Option<(Party, T)> {
         let (&place, &party) = self.heads.iter().find(|(_, party)| may(**party))?;
@@ -287,9 +293,11 @@ mod tests {
         let mut turns = Turns::default();
         turns.push(party(1), 1, 10);
         turns.push(party(2), 2, 20);
+        assert_eq!(turns.pop_if(|it| it != party(1)), None);
         assert_eq!(turns.pop_of(|it| it != party(1)), Some((party(2), 20)));
         assert_eq!(turns.pop_of(|_| false), None);
-        assert_eq!(all(&mut turns), [10]);
+        assert_eq!(turns.pop_if(|it| it == party(1)), Some((party(1), 10)));
+        assert_eq!(turns.count(), 0);
     }
 
     /// Everybody with something waiting, in a list that is searched for the earliest.

@@ -13,8 +13,11 @@
 
 mod chatter;
 mod congestion;
+mod load;
+mod pace;
 mod process;
 mod question;
+mod slot;
 mod stage;
 mod window;
 
