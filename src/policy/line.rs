@@ -165,7 +165,7 @@ impl<T> Line<T> {
 }
 
 /// What one takes in a turn: about as long as everybody else may wait for it.
-pub const TURN_STEPS: u64 = 40_000;
+const TURN_STEPS: u64 = 40_000;
 /// How far one may fall behind the clock.
 const CREDIT_STEPS: u64 = TURN_STEPS;
 /// How far ahead one begins. It is more than a turn: where somebody waits, those who have just come wait

@@ -48,7 +48,7 @@ pub use self::authorization::{
 pub use self::crowd::{Crowd, Tally, Turned, Visit, Visitor};
 pub use self::invite::{InviteId, InviteKey, InviteTerms};
 pub use self::kinds::{ByKind, KindRange, KindsError, amount, parse_by_kind, period, plain};
-pub use self::line::{Contention, Line, TURN_STEPS};
+pub use self::line::{Contention, Line};
 pub use self::members::{Circle, Invites, Membership, MembershipRules, MembershipTerms, Roles};
 pub use self::moderation::{Moderation, Subject, SubjectError};
 pub use self::named::{NameClaim, NameRules, Named};

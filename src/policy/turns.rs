@@ -80,7 +80,8 @@ impl<T> Turns<T> {
     }
 
     /// Returns how far the time of a party is ahead of who was served last.
-    pub fn ahead(&self, party: Party) -> u64 {
+    #[cfg(test)]
+    fn ahead(&self, party: Party) -> u64 {
         self.parties.get(&party).map_or(0, |line| line.time.saturating_sub(self.clock))
     }
 
