@@ -37,29 +37,12 @@ type Place = (u64, u64);
 #[derive(Debug)]
 struct Line<T> {
     time: u64,
-    /// How much later than their places say those stand that wait.
-    delay: u64,
     items: VecDeque<(Place, T)>,
-}
-
-impl<T> Line<T> {
-    /// Returns where the first stands.
-    fn head(&self) -> Option<Place> {
-        let ((time, serial), _) = self.items.front()?;
-        let is_put_back = *time == PUT_BACK;
-        Some((if is_put_back { PUT_BACK } else { time + self.delay }, *serial))
-    }
 }
 
 impl<T> Default for Turns<T> {
     fn default() -> Turns<T> {
-        Turns {
-            clock: FIRST_TIME,
-            parties: HashMap::new(),
-            heads: BTreeMap::new(),
-            serial: 0,
-            count: 0,
-        }
+        Turns { clock: 0, parties: HashMap::new(), heads: BTreeMap::new(), serial: 0, count: 0 }
     }
 }
 
@@ -93,20 +76,6 @@ impl<T> Turns<T> {
         line.time - clock
     }
 
-    /// Notes that a party has taken so much with what it was given before: all that it has waiting
-    /// comes later by that.
-    pub fn postpone(&mut self, party: Party, cost: u64) {
-        self.charge(party, cost);
-        let line = self.line(party);
-        let before = line.head();
-        line.delay += cost;
-        let after = line.head();
-        if let (Some(before), Some(after)) = (before, after) {
-            self.heads.remove(&before);
-            self.heads.insert(after, party);
-        }
-    }
-
     /// Puts something behind all else of its party, which will have taken so much with it.
     pub fn push(&mut self, party: Party, cost: u64, item: T) {
         self.charge(party, cost);
@@ -114,7 +83,7 @@ impl<T> Turns<T> {
         let serial = self.serial;
         let line = self.line(party);
         let place = (line.time, serial);
-        line.items.push_back(((line.time - line.delay, serial), item));
+        line.items.push_back((place, item));
         if line.items.len() == 1 {
             self.heads.insert(place, party);
         }
@@ -125,9 +94,9 @@ impl<T> Turns<T> {
     pub fn put_back(&mut self, party: Party, item: T) {
         self.serial += 1;
         // Before all others, and before what was put back earlier.
-        let place = (PUT_BACK, u64::MAX - self.serial);
+        let place = (0, u64::MAX - self.serial);
         let line = self.line(party);
-        let head = line.head();
+        let head = line.items.front().map(|(place, _)| *place);
         line.items.push_front((place, item));
         if let Some(head) = head {
             self.heads.remove(&head);
@@ -147,12 +116,6 @@ impl<T> Turns<T> {
         self.pop_of(|_| true)
     }
 
-    /// Takes what is next if it is of a party that may have a turn.
-    pub fn pop_if(&mut self, may: impl FnOnce(Party) -> bool) -> Option<(Party, T)> {
-        let party = *self.heads.values().next()?;
-        may(party).then(|| self.pop()).flatten()
-    }
-
     /// Takes what is next of the parties that may have a turn.
     pub fn pop_of(&mut self, mut may: impl FnMut(Party) -> bool) -> Option<(Party, T)> {
         let (&place, &party) = self.heads.iter().find(|(_, party)| may(**party))?;
@@ -162,9 +125,9 @@ impl<T> Turns<T> {
         let Entry::Occupied(mut entry) = self.parties.entry(party) else { return None };
         let line = entry.get_mut();
         let (_, item) = line.items.pop_front()?;
-        match line.head() {
-            Some(next) => {
-                self.heads.insert(next, party);
+        match line.items.front() {
+            Some((next, _)) => {
+                self.heads.insert(*next, party);
             }
             None if line.time <= self.clock => {
                 entry.remove();
@@ -186,15 +149,11 @@ impl<T> Turns<T> {
             // Those who are ahead and want nothing more: the one that matters will come again.
             self.parties.retain(|_, line| !line.items.is_empty());
         }
-        let empty = || Line { time: FIRST_TIME, delay: 0, items: VecDeque::new() };
+        let empty = || Line { time: 0, items: VecDeque::new() };
         self.parties.entry(party).or_insert_with(empty)
     }
 }
 
-/// Where those stand that were put back, before all times.
-const PUT_BACK: u64 = 0;
-/// What the clock shows at first.
-const FIRST_TIME: u64 = 1;
 /// Parties that are known before those are forgotten that have nothing waiting.
 const PARTIES_MAX: usize = 16_384;
 
@@ -273,32 +232,13 @@ mod tests {
     }
 
     #[test]
-    fn who_is_postponed_comes_later_with_all_that_waits_but_for_what_was_put_back() {
-        let mut turns = Turns::default();
-        (10..12).for_each(|item| turns.push(party(1), 1, item));
-        (20..24).for_each(|item| turns.push(party(2), 1, item));
-        turns.postpone(party(1), 2);
-        turns.push(party(1), 1, 12);
-        let (first, item) = turns.pop().expect("there is one");
-        assert_eq!((first, item), (party(2), 20));
-        turns.put_back(party(1), 13);
-        turns.postpone(party(1), 100);
-        turns.push(party(3), 50, 30);
-        assert_eq!(all(&mut turns), [13, 21, 22, 23, 30, 10, 11, 12]);
-        turns.postpone(party(4), 9);
-        assert_eq!(turns.ahead(party(4)), 9, "who has nothing waiting is ahead as well");
-    }
-
-    #[test]
     fn those_without_a_turn_keep_their_place() {
         let mut turns = Turns::default();
         turns.push(party(1), 1, 10);
         turns.push(party(2), 2, 20);
-        assert_eq!(turns.pop_if(|it| it != party(1)), None);
         assert_eq!(turns.pop_of(|it| it != party(1)), Some((party(2), 20)));
         assert_eq!(turns.pop_of(|_| false), None);
-        assert_eq!(turns.pop_if(|it| it == party(1)), Some((party(1), 10)));
-        assert_eq!(turns.count(), 0);
+        assert_eq!(all(&mut turns), [10]);
     }
 
     /// Everybody with something waiting, in a list that is searched for the earliest.
@@ -321,16 +261,6 @@ mod tests {
                     let time = model.times.entry(number).or_default();
                     *time = model.clock.max(*time) + cost;
                     model.waiting.push((*time, number, item));
-                    continue;
-                }
-                if random.bool() {
-                    let (number, cost) = (random.u64(..6), random.u64(1..60));
-                    turns.postpone(party(number), cost);
-                    let time = model.times.entry(number).or_default();
-                    *time = model.clock.max(*time) + cost;
-                    for waiting in model.waiting.iter_mut().filter(|it| it.1 == number) {
-                        waiting.0 += cost;
-                    }
                     continue;
                 }
                 let first = (0..model.waiting.len()).min_by_key(|at| model.waiting[*at].0);

@@ -254,26 +254,6 @@ fn whoever_floods_a_slow_plugin_delays_its_own_events() {
 }
 
 #[test]
-fn who_sends_events_that_take_long_leaves_the_others_what_they_need() {
-    let plugin = Plugin::new(
-        "case $content in\nslow*) sleep 0.05; echo >> \"$0.slow\" ;;\nesac\nsay \"$id\" accept",
-    );
-    let relay = plugin.start(&[]);
-    let slow = || fs::read_to_string(plugin.file("slow")).unwrap_or_default().lines().count();
-    let mut flooder = relay.connect();
-    for number in 0..200 {
-        flooder.send(&json!(["EVENT", key(2).note(&format!("slow {number}"), now()).json()]));
-    }
-    until("it is known how long they take", || slow() >= 10);
-    let before = slow();
-    let notes: Vec<Event> = (0..60).map(|number| key(3).note(&number.to_string(), now())).collect();
-    relay.connect().publish_all(&notes);
-    // In turns of one event each it would be as many as there are notes.
-    let meanwhile = slow() - before;
-    assert!(meanwhile < 30, "60 events have waited for {meanwhile} that take long");
-}
-
-#[test]
 fn a_plugin_that_hangs_costs_its_time_out_once() {
     for (on_failure, accepted) in [("reject", false), ("accept", true)] {
         let plugin = Plugin::new("[ -e \"$0.well\" ] && say \"$id\" accept");

@@ -13,11 +13,8 @@
 
 mod chatter;
 mod congestion;
-mod load;
-mod pace;
 mod process;
 mod question;
-mod slot;
 mod stage;
 mod window;
 

@@ -4,18 +4,17 @@
 //! time-out is how long its oldest unanswered request has been the oldest: a slow process that works
 //! through a pile keeps going, one that hangs or drops a request does not.
 //!
-//! Questions wait in one line for each party, and the parties take turns by how long their events have
-//! kept processes busy; a process gets as many ahead as it works on at once (`slot`). Where there are
-//! many processes a few of them have nothing to do but for parties of which no other has anything in
-//! hand. So whoever sends many events, or events that take long, delays its own.
+//! Questions wait in one line for each party, and the parties take turns; a process gets as many
+//! ahead as it works on at once. Where there are many processes a few of them have nothing to do but
+//! for parties of which no other has anything in hand. So whoever sends many events delays its own.
 //!
 //! A process that ends or hangs is started again: the first time at once, then later each time. Its
 //! oldest request is taken for the culprit; the others are asked again. Until a process that was
 //! started after a hang, or more than once, has answered something, it gets one request at a time,
 //! and if no other process is better nobody waits for it: the events go by [`OnFailure`].
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,14 +23,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use super::congestion::{Congestion, micros};
-use super::pace::{Paces, Weight};
 use super::process::{Heard, Name, Process};
 use super::question::{Judged, Question};
-use super::slot::{Asked, Choice, Loss, Rank, Room, Running, Slot, choose, vacant_after};
+use super::window::Window;
 use crate::ingest::WriterHandle;
 use crate::metrics::PluginMetrics;
 use crate::nostr::{Prefix, Reject};
-use crate::policy::{Party, PluginAnswer, PluginVerdict, Turns};
+use crate::policy::{Party, PluginAnswer, PluginRequest, PluginVerdict, Turns};
 use crate::server::core::{Inboxes, Message, Relay};
 use crate::server::gate::GATE;
 use crate::server::publish::Returned;
@@ -81,9 +79,8 @@ pub(in crate::server) struct Stage {
     stamp: Option<Stamp>,
     slots: Vec<Slot>,
     serial: u64,
-    /// What no process has room for, in turns by microseconds.
+    /// What no process has room for.
     waiting: Turns<Asked>,
-    paces: Paces,
     /// How much of each party the processes have in hand.
     in_hand: HashMap<Party, usize>,
     congestion: Congestion,
@@ -92,6 +89,53 @@ pub(in crate::server) struct Stage {
     hear: mpsc::Sender<Heard>,
     heard: mpsc::Receiver<Heard>,
     endings: JoinSet<()>,
+}
+
+/// A place for one process.
+enum Slot {
+    /// It is started when its time has come.
+    Down { until: Instant, failures: u32, rank: Rank },
+    /// It runs.
+    Up(Box<Running>),
+}
+
+struct Running {
+    process: Process,
+    rank: Rank,
+    /// How often in a row processes of this place have ended or hung.
+    failures: u32,
+    started: Instant,
+    /// The oldest first.
+    asked: VecDeque<Asked>,
+    window: Window,
+    /// Since when the first of them is the first.
+    first_since: Instant,
+}
+
+/// How much a process is trusted to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    /// Nothing speaks against it.
+    Sound,
+    /// Those before it have failed, and it has not answered yet.
+    OnProbation,
+}
+
+/// A question on its way.
+struct Asked {
+    question: Question,
+    at: Instant,
+    /// How often the process that had it first of all has ended.
+    culprit: u32,
+    /// How many its process had to answer then, with this one.
+    pending: usize,
+}
+
+/// Why a process is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    End,
+    Hang,
 }
 
 /// What tells that a file has changed.
@@ -123,7 +167,6 @@ impl Stage {
             slots: Vec::new(),
             serial: 0,
             waiting: Turns::default(),
-            paces: Paces::new(),
             in_hand: HashMap::new(),
             congestion: Congestion::new(Instant::now()),
             hear,
@@ -150,7 +193,7 @@ impl Stage {
                     let at = Instant::now();
                     for question in arrived.drain(..) {
                         let party = question.party;
-                        self.waiting.push(party, EVENT_MICROS_MIN, Asked::new(question, at));
+                        self.waiting.push(party, 1, Asked { question, at, culprit: 0, pending: 0 });
                     }
                 }
                 () = tokio::time::sleep(pause) => {}
@@ -253,7 +296,15 @@ impl Stage {
                 let started = Process::start(&settings.command, name, self.hear.clone(), metrics);
                 self.parts.metrics.starts_total.add(1);
                 self.slots[place] = match started {
-                    Ok(process) => Slot::Up(Box::new(Running::new(process, rank, failures, now))),
+                    Ok(process) => Slot::Up(Box::new(Running {
+                        process,
+                        rank,
+                        failures,
+                        started: now,
+                        asked: VecDeque::new(),
+                        window: Window::new(now),
+                        first_since: now,
+                    })),
                     Err(error) => {
                         tracing::error!(%error, "the plugin cannot be started");
                         vacant_after(Loss::End, failures + 1, now)
@@ -286,9 +337,6 @@ impl Stage {
         }
         self.endings.spawn_local(it.process.end());
         if let Some(mut first) = it.asked.pop_front() {
-            let took = now.duration_since(it.first_since);
-            self.paces.note(first.question.party, took);
-            self.charge(first.question.party, took);
             first.culprit += 1;
             if loss == Loss::Hang || first.culprit == CULPRIT_MAX {
                 self.let_go(first.question.party);
@@ -308,10 +356,8 @@ impl Stage {
             }
             return;
         };
-        while let Some((party, asked, choice)) = self.next(settings.pending_max, now) {
-            let weight = self.paces.weight(party);
-            let room = Room { choice, weight, pending_max: settings.pending_max, now };
-            let Some(running) = choose(&mut self.slots, room) else {
+        while let Some((party, mut asked, choice)) = self.next(settings.pending_max, now) {
+            let Some(running) = choose(&mut self.slots, choice, settings.pending_max, now) else {
                 if self.slots.iter().any(Slot::is_sound) {
                     return self.waiting.put_back(party, asked);
                 }
@@ -319,55 +365,49 @@ impl Stage {
                 continue;
             };
             *self.in_hand.entry(party).or_default() += 1;
-            self.parts.metrics.requests_total.add(1);
-            let waited = asked.mark.is_none().then(|| now.duration_since(asked.at));
-            running.ask(asked, weight, now);
-            if let Some(waited) = waited {
+            let question = &asked.question;
+            running.process.ask(&PluginRequest {
+                event: question.submission.event.event().view(),
+                received_at: question.received_at,
+                source: &question.source,
+                authed: question.authed.as_ref(),
+            });
+            if running.asked.is_empty() {
+                running.first_since = now;
+            }
+            if asked.pending == 0 {
+                let waited = now.duration_since(asked.at);
                 self.parts.metrics.wait_micros.add(micros(waited));
                 if let Some(congested) = self.congestion.note(waited, now) {
                     congested.tell(self.waiting.count(), settings.processes);
                 }
             }
+            asked.at = now;
+            asked.pending = running.asked.len() + 1;
+            running.asked.push_back(asked);
+            self.parts.metrics.requests_total.add(1);
         }
     }
 
-    /// Takes the question that is next, with who may be asked, if there is room for it or nobody to
-    /// wait for. A few processes without anything to do are for parties of which no other has anything
-    /// in hand: those who ask much leave them free.
+    /// Takes the question that is next, with who may be asked. A few processes without anything to
+    /// do are for parties of which no other has anything in hand: those who ask much leave them free.
     fn next(&mut self, pending_max: usize, now: Instant) -> Option<(Party, Asked, Choice)> {
-        let idle = self.slots.iter().filter(|slot| slot.is_idle()).count();
+        let is_idle = |slot: &&Slot| match slot {
+            Slot::Up(it) => it.asked.is_empty() && it.has_room(pending_max, now),
+            Slot::Down { .. } => false,
+        };
+        let idle = self.slots.iter().filter(is_idle).count();
         let free = match self.slots.len() {
             ..SLOTS_WITH_FREE_MIN => 0,
             count => (count / SLOTS_PER_FREE).max(1),
         };
-        let is_scarce = (1..=free).contains(&idle);
-        if is_scarce {
-            let in_hand = &self.in_hand;
-            let first = self.waiting.pop_of(|party| !in_hand.contains_key(&party));
-            if let Some((party, asked)) = first {
-                return Some((party, asked, Choice::Any));
-            }
+        if idle == 0 || idle > free {
+            return self.waiting.pop().map(|(party, asked)| (party, asked, Choice::Any));
         }
-        let choice = if is_scarce { Choice::Busy } else { Choice::Any };
-        let is_waited_for = self.slots.iter().any(Slot::is_sound);
-        let fits = |weight: Weight| {
-            let room = Room { choice, weight, pending_max, now };
-            !is_waited_for || self.slots.iter().any(|slot| slot.has_room(room))
-        };
-        let paces = &self.paces;
-        let (party, asked) = match (fits(Weight::Light), fits(Weight::Heavy)) {
-            (true, true) => self.waiting.pop(),
-            (true, false) => self.waiting.pop_of(|party| paces.weight(party) == Weight::Light),
-            // No heavy one goes before a light one whose turn it is.
-            (false, true) => self.waiting.pop_if(|party| paces.weight(party) == Weight::Heavy),
-            (false, false) => None,
-        }?;
-        Some((party, asked, choice))
-    }
-
-    /// Notes how long an event has kept a process busy: its party's others come later by that.
-    fn charge(&mut self, party: Party, cost: Duration) {
-        self.waiting.postpone(party, micros(cost.min(COST_MAX)));
+        let in_hand = &self.in_hand;
+        let first = self.waiting.pop_of(|party| !in_hand.contains_key(&party));
+        let first = first.map(|(party, asked)| (party, asked, Choice::Any));
+        first.or_else(|| self.waiting.pop().map(|(party, asked)| (party, asked, Choice::Busy)))
     }
 
     /// Notes that no process has a question of this party any more that one had.
@@ -401,34 +441,40 @@ impl Stage {
 
     fn take_answer(&mut self, place: usize, answer: PluginAnswer, now: Instant) {
         let Some(Slot::Up(it)) = self.slots.get_mut(place) else { return };
-        let Some(answered) = it.take(answer.id, now) else {
+        let is_about = |asked: &Asked| asked.question.submission.event.event().id == answer.id;
+        let Some(found) = it.asked.iter().position(is_about) else {
             self.parts.metrics.lines_unread_total.add(1);
             return tracing::debug!(process = place, "the plugin answers what nobody has asked");
         };
-        let (party, finding) = (answered.question.party, answered.finding);
-        let weight = self.paces.note(party, finding.took);
-        it.load.learn(answered.mark, finding.took, weight, now);
-        self.charge(party, finding.cost);
-        self.let_go(party);
+        let Some(asked) = it.asked.remove(found) else { return };
+        if found == 0 {
+            it.first_since = now;
+        }
+        it.rank = Rank::Sound;
+        it.window.note(asked.at, now, asked.pending);
+        if now.duration_since(it.started) >= HEALTHY {
+            it.failures = 0;
+        }
+        self.let_go(asked.question.party);
         let metrics = &self.parts.metrics;
-        metrics.answer_micros.add(micros(now.duration_since(answered.mark.at)));
+        metrics.answer_micros.add(micros(now.duration_since(asked.at)));
         match answer.verdict {
             PluginVerdict::Accept => {
                 metrics.accepted_total.add(1);
-                self.pass_on(answered.question);
+                self.pass_on(asked.question);
             }
             PluginVerdict::Reject(reject) => {
                 metrics.rejected_total.add(1);
-                self.refuse(&answered.question, Some(reject));
+                self.refuse(&asked.question, Some(reject));
             }
             PluginVerdict::ShadowReject => {
                 metrics.shadow_rejected_total.add(1);
-                self.refuse(&answered.question, None);
+                self.refuse(&asked.question, None);
             }
             PluginVerdict::Unknown => {
                 metrics.lines_unread_total.add(1);
                 tracing::debug!(process = place, "the plugin answers with an unknown action");
-                self.give_up(answered.question);
+                self.give_up(asked.question);
             }
         }
     }
@@ -466,6 +512,62 @@ impl Stage {
     }
 }
 
+impl Slot {
+    fn is_sound(&self) -> bool {
+        match self {
+            Slot::Up(running) => running.rank == Rank::Sound,
+            Slot::Down { rank, .. } => *rank == Rank::Sound,
+        }
+    }
+}
+
+impl Running {
+    fn has_room(&self, pending_max: usize, now: Instant) -> bool {
+        // It may wait for more before it answers any.
+        let is_silent = now.duration_since(self.first_since) >= SILENCE;
+        let size = self.window.size().max(if is_silent { SILENT_SIZE } else { 0 });
+        let max = match self.rank {
+            Rank::Sound => pending_max.min(size),
+            Rank::OnProbation => 1,
+        };
+        self.asked.len() < max && self.process.has_room()
+    }
+}
+
+/// Which process may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    Any,
+    /// One that has something to do already.
+    Busy,
+}
+
+/// Returns the process with the least to do, if one has room.
+fn choose(
+    slots: &mut [Slot],
+    choice: Choice,
+    pending_max: usize,
+    now: Instant,
+) -> Option<&mut Running> {
+    let running = slots.iter_mut().filter_map(|slot| match slot {
+        Slot::Up(it) if it.has_room(pending_max, now) => Some(&mut **it),
+        _ => None,
+    });
+    let running = running.filter(|it| choice == Choice::Any || !it.asked.is_empty());
+    running.min_by_key(|it| it.asked.len())
+}
+
+/// Returns a place whose process has failed so many times in a row.
+fn vacant_after(loss: Loss, failures: u32, now: Instant) -> Slot {
+    let delay = match failures {
+        ..2 => Duration::ZERO,
+        _ => RESTART_DELAY.saturating_mul(1 << (failures - 2).min(16)).min(RESTART_DELAY_MAX),
+    };
+    let is_first = loss == Loss::End && failures < 2;
+    let rank = if is_first { Rank::Sound } else { Rank::OnProbation };
+    Slot::Down { until: now + delay, failures, rank }
+}
+
 /// Returns what the program's file is like, if the command is the path of one.
 fn stamp_of(command: &str) -> Option<Stamp> {
     if command.contains(char::is_whitespace) {
@@ -475,6 +577,9 @@ fn stamp_of(command: &str) -> Option<Stamp> {
     Some(Stamp { inode: about.ino(), modified: (about.mtime(), about.mtime_nsec()) })
 }
 
+/// After how long without an answer to its oldest question a process gets more, and how many.
+const SILENCE: Duration = Duration::from_millis(400);
+const SILENT_SIZE: usize = 16;
 /// Of so many processes one is left free for who asks little; of fewer, but so many, one too.
 const SLOTS_PER_FREE: usize = 8;
 const SLOTS_WITH_FREE_MIN: usize = 4;
@@ -484,11 +589,12 @@ const WAITING_MAX: usize = 16_384;
 const TAKEN_MAX: usize = 256;
 /// What processes have said and the stage has not heard; they wait if it is more.
 const HEARD_MAX: usize = 64;
-/// What an event costs before it was judged.
-const EVENT_MICROS_MIN: u64 = 1;
-/// As much as one event may cost: more says that the machine or the plugin was away.
-const COST_MAX: Duration = Duration::from_secs(1);
 /// How often settings are looked at without an occasion.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
+/// How long a process has to have run, and still answer, to be as good as any.
+const HEALTHY: Duration = Duration::from_secs(10);
 /// How many ends of processes an event may have caused.
 const CULPRIT_MAX: u32 = 2;
+/// How long after its second failure in a row a process is started again; twice as long each time.
+const RESTART_DELAY: Duration = Duration::from_millis(250);
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(60);
